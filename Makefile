@@ -1,0 +1,35 @@
+# Everything needs only Python (>= 3.11) and make; the environment lives in .venv.
+PYTHON ?= python3
+VENV   ?= .venv
+BIN    := $(VENV)/bin
+
+.PHONY: install demo test check lint types pytest wheel clean
+
+install: $(VENV)/.installed  ## create .venv and install wattcal with the lab and the development tools
+
+$(VENV)/.installed: pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --editable '.[lab,dev]'
+	touch $@
+
+demo: install  ## a whole calibration on a simulated machine, no hardware, about a minute
+	$(BIN)/wattcal demo
+
+test: install  ## everything that CI runs
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/python -m pytest
+
+lint: install
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: install
+	$(BIN)/mypy
+
+wheel: install  ## build the wheel into dist/
+	$(BIN)/python -m build --wheel
+
+clean:
+	rm -rf build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache
