@@ -1,4 +1,4 @@
-"""What all tests share: the one way to skip, the real recordings, and a guard against the network."""
+"""What all tests share: the way to skip, the real recordings, a guard against the network."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the analysis hands out: frozen, with units in the names, and JSON that `--json` prints."""
+"""What the analysis hands out: frozen, units in the names, and the JSON that `--json` prints."""
 
 from __future__ import annotations
 

@@ -1,0 +1,1 @@
+"""Calibration of software energy estimators against a physical power meter."""

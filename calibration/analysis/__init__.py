@@ -1,0 +1,1 @@
+"""Runs in, results out: alignment, points, fits, uncertainty, validation, verdict."""

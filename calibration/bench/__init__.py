@@ -1,0 +1,1 @@
+"""The bench: plan x meters x estimators -> a run."""

@@ -1,0 +1,1 @@
+"""A whole calibration on a simulated machine."""

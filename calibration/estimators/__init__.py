@@ -1,0 +1,1 @@
+"""One adapter per software estimator under test."""

@@ -1,0 +1,1 @@
+"""A machine with known truth, for demonstrations and tests."""

@@ -1,0 +1,1 @@
+"""Drivers for physical power meters; knows nothing of calibration."""

@@ -1,0 +1,1 @@
+"""One byte-exact emulated instrument a file, shipped with the drivers."""
