@@ -1,1 +1,50 @@
-"""Runs in, results out: alignment, points, fits, uncertainty, validation, verdict."""
+"""Runs in, results out: alignment, points, fits, uncertainty, validation, verdict.
+
+from calibration.analysis import fit_points, run_points
+from calibration.recording import read_run
+
+points = run_points([read_run("runs/monday")])
+result = fit_points(points, ("rapl_package",))
+"""
+
+from .alignment import Lag, estimate_lag
+from .compare import Comparison, ToolComparison, Verification, compare_points, verify_points
+from .energy import EnergyCurve, Pieces, pieces, total_energy, window_energy
+from .fit import fit_points
+from .line import LeastSquares, StraightLine, least_squares, straight_line
+from .points import InputColumn, Points, Reference, read_points, write_points
+from .results import Component, Domain, FitResult, Model, Reason, Term, Validation
+from .segments import run_points
+
+__all__ = [
+    "Comparison",
+    "Component",
+    "Domain",
+    "EnergyCurve",
+    "FitResult",
+    "InputColumn",
+    "Lag",
+    "LeastSquares",
+    "Model",
+    "Pieces",
+    "Points",
+    "Reason",
+    "Reference",
+    "StraightLine",
+    "Term",
+    "ToolComparison",
+    "Validation",
+    "Verification",
+    "compare_points",
+    "estimate_lag",
+    "fit_points",
+    "least_squares",
+    "pieces",
+    "read_points",
+    "run_points",
+    "straight_line",
+    "total_energy",
+    "verify_points",
+    "window_energy",
+    "write_points",
+]

@@ -1,0 +1,230 @@
+"""How wrong each tool is before any correction, and how right a profile is on new data."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from .points import Points
+from .validation import above_idle_errors, idle_reference
+
+__all__ = ["Comparison", "ToolComparison", "Verification", "compare_points", "verify_points"]
+
+Floats = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class ToolComparison:
+    """One tool beside the reference: tool minus reference, W and %, with limits of agreement.
+
+    Limits of agreement are bias ± 1.96 standard deviations of the differences (Bland and Altman,
+    Lancet 1986). `*_above_idle_pct` compares energy above idle, tool and reference each above their
+    own idle. Where the scope of the tool is smaller than the boundary, the difference is one of
+    scope, not an error.
+    """
+
+    input: str
+    source: str
+    mode: str | None
+    scope: tuple[str, ...]
+    n: int
+    bias_w: float
+    loa_low_w: float
+    loa_high_w: float
+    bias_pct: float
+    loa_low_pct: float
+    loa_high_pct: float
+    max_abs_w: float
+    bias_above_idle_pct: float | None
+    mape_above_idle_pct: float | None
+    lag_s: float | None
+    u_lag_s: float | None
+    constant: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """All tools of a set of points beside one reference; `reference_expanded_w` is U, k = 2."""
+
+    boundary: str
+    data_kind: str
+    n_points: int
+    sessions: int
+    workloads: int
+    reference: str | None
+    reference_mean_w: float
+    reference_expanded_w: float | None
+    reference_expanded_pct: float | None
+    idle_w: float | None
+    tools: tuple[ToolComparison, ...]
+    notes: tuple[str, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the JSON object that `wattcal compare --json` prints."""
+        return asdict(self)
+
+
+def compare_points(points: Points) -> Comparison:
+    """Compare every tool with the reference, without any fit."""
+    mean = float(np.average(points.reference_w, weights=points.duration_s))
+    expanded = None
+    if points.reference is not None:
+        u2 = (points.reference.u_gain * mean) ** 2 + points.reference.u_offset_w**2
+        expanded = 2.0 * math.sqrt(u2 + float(np.mean(points.reference_u_w**2)))
+    idle = idle_reference(points)
+    return Comparison(
+        boundary=points.boundary,
+        data_kind=points.data_kind,
+        n_points=points.n,
+        sessions=len(set(points.session)),
+        workloads=len(set(points.workload)),
+        reference=None if points.reference is None else points.reference.meter,
+        reference_mean_w=mean,
+        reference_expanded_w=expanded,
+        reference_expanded_pct=None if expanded is None else 100 * expanded / mean,
+        idle_w=None if np.all(np.isnan(idle)) else float(np.nanmean(idle)),
+        tools=tuple(_tool(points, key) for key, c in points.inputs.items() if c.unit == "W"),
+        notes=points.notes,
+    )
+
+
+def _tool(points: Points, key: str) -> ToolComparison:
+    column = points.inputs[key]
+    seen = np.isfinite(column.value)
+    if not seen.any():
+        nan = math.nan
+        return ToolComparison(
+            key, column.source, column.mode, column.scope, 0, nan, nan, nan, nan, nan, nan, nan,
+            None, None, None, None, column.constant,
+        )  # fmt: skip
+    kept = points.select(seen)
+    value = kept.inputs[key].value
+    difference = value - kept.reference_w
+    relative = 100 * difference / kept.reference_w
+    spread = 1.96 * (float(difference.std(ddof=1)) if difference.size > 1 else math.nan)
+    spread_pct = 1.96 * (float(relative.std(ddof=1)) if relative.size > 1 else math.nan)
+    bias_above, mape_above = _above_idle(kept, value)
+    lag = column.lag if column.lag is not None and column.lag.resolved else None
+    return ToolComparison(
+        input=key,
+        source=column.source,
+        mode=column.mode,
+        scope=column.scope,
+        n=kept.n,
+        bias_w=float(difference.mean()),
+        loa_low_w=float(difference.mean()) - spread,
+        loa_high_w=float(difference.mean()) + spread,
+        bias_pct=float(relative.mean()),
+        loa_low_pct=float(relative.mean()) - spread_pct,
+        loa_high_pct=float(relative.mean()) + spread_pct,
+        max_abs_w=float(np.abs(difference).max()),
+        bias_above_idle_pct=bias_above,
+        mape_above_idle_pct=mape_above,
+        lag_s=None if lag is None else lag.offset_s,
+        u_lag_s=None if lag is None else lag.u_s,
+        constant=column.constant,
+    )
+
+
+def _above_idle(points: Points, value: Floats) -> tuple[float | None, float | None]:
+    """Return bias of the total and mean |error| of the energy above idle, %."""
+    idle_y = idle_reference(points)
+    sessions = np.array(points.session)
+    idle_x = np.full(points.n, np.nan)
+    for session in set(points.session):
+        idle = (sessions == session) & points.idle
+        if idle.any():
+            idle_x[sessions == session] = value[idle].mean()
+    errors = above_idle_errors(points, value, idle_x)
+    if errors is None:
+        return None, None
+    known = np.isfinite(idle_y) & ~points.idle
+    true_j = float(np.sum(((points.reference_w - idle_y) * points.duration_s)[known]))
+    tool_j = float(np.sum(((value - idle_x) * points.duration_s)[known]))
+    bias = 100 * (tool_j - true_j) / true_j if true_j > 0 else None
+    return bias, float(errors.mean())
+
+
+@dataclass(frozen=True, slots=True)
+class Verification:
+    """A profile on points it never saw, without refit; E_n over 1 in magnitude fails (ISO 13528).
+
+    `coverage_95_pct` is the share of points whose reference lies inside the stated interval,
+    widened by the reference's own standard uncertainty.
+    """
+
+    profile: str
+    n: int
+    refused: int
+    bias_w: float | None
+    rmse_w: float | None
+    mape_pct: float | None
+    max_abs_pct: float | None
+    e_n_max: float | None
+    e_n_passed_pct: float | None
+    coverage_95_pct: float | None
+    energy_error_pct: float | None
+    passed: bool
+    flags: tuple[str, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the JSON object that `wattcal verify --json` prints."""
+        return asdict(self)
+
+
+def verify_points(
+    name: str,
+    points: Points,
+    predict: Callable[[dict[str, float]], tuple[float, float, float] | str],
+) -> Verification:
+    """Verify a correction on points it never saw.
+
+    `predict` takes the inputs of one point and returns power (W), its standard uncertainty (W)
+    and k, or the reason for which it refuses the point.
+    """
+    rows: list[tuple[float, float, float, float, float]] = []
+    flags: dict[str, None] = {}
+    refused = 0
+    meter = points.reference
+    for i in range(points.n):
+        inputs = {k: float(c.value[i]) for k, c in points.inputs.items() if np.isfinite(c.value[i])}
+        answer = predict(inputs)
+        if isinstance(answer, str):
+            refused += 1
+            flags[answer] = None
+            continue
+        corrected, u, k = answer
+        true = float(points.reference_w[i])
+        u_y = float(points.reference_u_w[i])
+        if meter is not None:
+            u_y = math.sqrt(u_y**2 + (meter.u_gain * true) ** 2 + meter.u_offset_w**2)
+        rows.append((corrected, k * u, true, 2 * u_y, float(points.duration_s[i])))
+    if not rows:
+        return Verification(
+            name, 0, refused, None, None, None, None, None, None, None, None, False, tuple(flags)
+        )
+    power, big_u, y, big_u_y, seconds = (np.array(c) for c in zip(*rows, strict=True))
+    error = power - y
+    e_n = error / np.hypot(big_u, big_u_y)
+    passed_pct = 100 * float(np.mean(np.abs(e_n) <= 1))
+    energy = 100 * float(error @ seconds) / float(y @ seconds)
+    return Verification(
+        profile=name,
+        n=len(rows),
+        refused=refused,
+        bias_w=float(error.mean()),
+        rmse_w=float(np.sqrt(np.mean(error**2))),
+        mape_pct=100 * float(np.mean(np.abs(error) / np.abs(y))),
+        max_abs_pct=100 * float(np.max(np.abs(error) / np.abs(y))),
+        e_n_max=float(np.max(np.abs(e_n))),
+        e_n_passed_pct=passed_pct,
+        coverage_95_pct=100 * float(np.mean(np.abs(error) <= np.hypot(big_u, big_u_y / 2))),
+        energy_error_pct=energy,
+        passed=passed_pct >= 95.0,
+        flags=tuple(flags),
+    )

@@ -1,0 +1,316 @@
+"""From runs to points: which meter windows belong together, and what the inputs were meanwhile.
+
+A meter window belongs to a point as a whole or not at all: a window that straddles the edge of a
+step holds power of both sides. The inputs are integrated over exactly the meter windows of the
+point, shifted by their own lag.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+from ..errors import InputError, RunError
+from .alignment import Lag, estimate_lag
+from .energy import EnergyCurve, Pieces, pieces
+from .points import InputColumn, Points, Reference, concatenate
+
+if TYPE_CHECKING:
+    from ..recording.reader import Run, Series
+
+__all__ = ["BLOCK_S", "reference_of", "run_points"]
+
+Floats = npt.NDArray[np.float64]
+BLOCK_S = 30.0
+_NS = 1e9
+_LEAST_OBSERVED = 0.98
+# A gain that stands in no data sheet is taken as uniform within ±2 %: plug meters promise 1 to 2 %.
+_ASSUMED_GAIN_LIMIT = 0.02
+
+
+def run_points(
+    runs: Sequence[Run],
+    *,
+    segments: str = "auto",
+    reference: str | None = None,
+    align: bool = True,
+) -> Points:
+    """Cut runs into points.
+
+    `segments` is `steps` (what the run says was running when), `windows:SECONDS` (the whole run in
+    windows of that length, labelled by blocks of 30 s), or `auto` (steps where there are any, else
+    windows of 10 s). `reference` names the meter stream where a run has several. With `align` every
+    input is shifted by its own lag, where the recording determines one.
+
+    Raises:
+        InputError: `segments` is none of these, or `reference` names no meter stream.
+        RunError: a run holds no meter, no estimator, or no whole meter window in any segment.
+
+    """
+    return concatenate([_points(run, segments, reference, align) for run in runs])
+
+
+def _points(run: Run, segments: str, reference: str | None, align: bool) -> Points:
+    meter = _meter_series(run, reference)
+    cut = pieces(meter)
+    groups = _groups(run, cut, segments)
+    if not groups:
+        raise RunError(
+            f"{run.path}: expected meter windows of {meter.stream} inside the segments; found "
+            "none. The steps may be shorter than the meter's window."
+        )
+    boundary = run.descriptors[meter.stream].boundary or "psu_ac_input"
+    power, u_w, duration, start = _reference_means(cut, groups, meter)
+    inputs, notes = _inputs(run, meter, cut, groups, align)
+    if not inputs:
+        raise RunError(
+            f"{run.path}: expected at least one estimator beside the meter; there is none."
+        )
+    return Points(
+        session=(run.start.session,) * len(groups),
+        workload=tuple(g.workload for g in groups),
+        segment=tuple(g.segment for g in groups),
+        duration_s=duration,
+        reference_w=power,
+        reference_u_w=u_w,
+        level=np.array([g.level for g in groups]),
+        start_unix_s=start,
+        inputs=inputs,
+        boundary=boundary,
+        data_kind=run.start.data_kind,
+        reference=reference_of(meter),
+        blocks=all(g.block for g in groups),
+        notes=notes,
+    )
+
+
+def _meter_series(run: Run, reference: str | None) -> Series:
+    meters = run.meters()
+    if not meters:
+        raise RunError(f"{run.path}: expected a meter stream; the run has none.")
+    if reference is not None and reference not in meters:
+        raise InputError(
+            f"--reference: expected one of {', '.join(meters)}; got {reference!r} ({run.path})."
+        )
+    stream = reference or meters[0]
+    descriptor = run.descriptors[stream]
+    names = [c.name for c in descriptor.channels] + [d.channel.name for d in descriptor.derived]
+    for name in ("power_w", "energy_j"):
+        if name in names:
+            return run.series(stream, name)
+    raise RunError(
+        f"{run.path}: expected a channel power_w or energy_j in {stream}; got {', '.join(names)}."
+    )
+
+
+class _Group:
+    """The meter windows of one point."""
+
+    __slots__ = ("block", "index", "level", "segment", "workload")
+
+    def __init__(
+        self,
+        index: npt.NDArray[np.intp],
+        workload: str,
+        segment: str,
+        level: float,
+        block: bool = False,
+    ) -> None:
+        self.index, self.workload, self.segment = index, workload, segment
+        self.level, self.block = level, block
+
+
+def _groups(run: Run, cut: Pieces, segments: str) -> list[_Group]:
+    kind, _, length = segments.partition(":")
+    if kind == "auto":
+        kind, length = ("steps", "") if run.steps else ("windows", "10")
+    if kind == "steps":
+        if not run.steps:
+            raise RunError(
+                f"{run.path}: expected steps; the run has none. Say --segments windows:SECONDS."
+            )
+        return _by_steps(run, cut)
+    if kind == "windows":
+        try:
+            seconds = float(length)
+        except ValueError:
+            seconds = 0.0
+        if seconds > 0:
+            return _by_windows(cut, seconds)
+    raise InputError(f"--segments: expected steps or windows:SECONDS; got {segments!r}.")
+
+
+def _by_steps(run: Run, cut: Pieces) -> list[_Group]:
+    groups = []
+    for step in run.steps:
+        begin = step.t_start_ns + round(step.settle_s * _NS)
+        index = np.flatnonzero((cut.start_ns >= begin) & (cut.end_ns <= step.t_end_ns))
+        if index.size:
+            level = math.nan if step.level is None else step.level
+            groups.append(_Group(index, step.workload, f"step-{step.index:04d}", level))
+    return groups
+
+
+def _by_windows(cut: Pieces, seconds: float) -> list[_Group]:
+    """Give each meter window to the point that holds its middle, so that none is cut or lost."""
+    if not cut.start_ns.size:
+        return []
+    since = (0.5 * (cut.start_ns - cut.start_ns[0]) + 0.5 * (cut.end_ns - cut.start_ns[0])) / _NS
+    number = np.floor(since / seconds).astype(np.int64)
+    first = np.flatnonzero(np.concatenate([[True], np.diff(number) > 0]))
+    groups = []
+    for begin, end in zip(first, np.append(first[1:], number.size), strict=True):
+        index = np.arange(begin, end)
+        if cut.duration_s[index].sum() < 0.9 * seconds:  # the last, cut short, or mostly a gap
+            continue
+        block = int(number[begin] * seconds // BLOCK_S)
+        groups.append(_Group(index, "unmarked", f"block-{block:04d}", math.nan, block=True))
+    return groups
+
+
+def _reference_means(
+    cut: Pieces, groups: Sequence[_Group], meter: Series
+) -> tuple[Floats, Floats, Floats, Floats]:
+    """Return mean power, its standard uncertainty, observed time and begin of every point.
+
+    u² = s²·(1+ρ)/(1-ρ)/n + q²/12: the scatter of the windows inside their segment, its lag-1
+    autocorrelation ρ pooled over the run, and the resolution q, which does not average out where a
+    steady signal repeats the same count (GUM F.2.2.1).
+    """
+    energy, length = cut.energy_j, cut.duration_s
+    window_w = energy / length
+    duration = np.array([length[g.index].sum() for g in groups])
+    power = np.array([energy[g.index].sum() for g in groups]) / duration
+    start = np.array([cut.start_ns[g.index[0]] for g in groups]) / _NS
+    residual = [window_w[g.index] - p for g, p in zip(groups, power, strict=True)]
+    count = np.array([r.size for r in residual])
+    squares = np.array([float(r @ r) for r in residual])
+    freedom = int(np.sum(np.maximum(count - 1, 0)))
+    pooled = float(squares.sum()) / freedom if freedom else 0.0
+    products = sum(float(r[1:] @ r[:-1]) for r in residual if r.size > 1)
+    total = float(squares.sum())
+    rho = min(max(products / total, 0.0), 0.97) if total > 0 else 0.0
+    own = np.divide(squares, count - 1, out=np.full(count.size, pooled), where=count >= 10)
+    scatter = own * (1 + rho) / (1 - rho) / count
+    resolution = meter.channel.resolution or 0.0
+    if meter.channel.kind == "counter":  # two register readings, q/√6, over the time between them
+        quantised = (resolution / math.sqrt(6) / duration) ** 2
+    else:
+        quantised = np.full(count.size, resolution**2 / 12)
+    return power, np.sqrt(scatter + quantised), duration, start
+
+
+def _inputs(
+    run: Run, meter: Series, cut: Pieces, groups: Sequence[_Group], align: bool
+) -> tuple[dict[str, InputColumn], tuple[str, ...]]:
+    found: dict[str, InputColumn] = {}
+    notes: list[str] = []
+    columns = {**run.inputs(), **_other_meters(run, meter.stream)}
+    for key, (stream, channel) in columns.items():
+        series = run.series(stream, channel)
+        own = pieces(series)
+        lag = None
+        shift_ns = 0.0
+        if align:
+            lag = estimate_lag(cut, own)
+            if _matters(lag, cut):
+                shift_ns = lag.offset_s * _NS
+                notes.append(
+                    f"{key} lags {meter.stream} by {lag.offset_s:+.3f} s "
+                    f"(u {lag.u_s:.3f} s); shifted accordingly"
+                )
+        value, lost = _means(EnergyCurve(own), cut, groups, shift_ns)
+        if lost:
+            notes.append(f"{key}: {lost} points not observed completely, left out")
+        if own.undecided:
+            notes.append(f"{key}: {own.undecided} counter steps went back and were left out")
+        descriptor = run.descriptors[stream]
+        found[key] = InputColumn(
+            value=value,
+            unit="1" if series.channel.unit == "1" else "W",
+            mode=descriptor.mode,
+            modes=(descriptor.mode,),
+            scope=descriptor.scope,
+            source=descriptor.source,
+            lag=lag,
+            constant=bool(np.nanstd(value) <= 1e-6 * max(abs(float(np.nanmean(value))), 1e-9)),
+        )
+    return found, tuple(notes)
+
+
+def _other_meters(run: Run, reference: str) -> dict[str, tuple[str, str]]:
+    """Return the meters beside the reference: a second meter is an input like any estimator."""
+    others = {}
+    for stream in run.meters():
+        names = [c.name for c in run.descriptors[stream].channels]
+        names += [d.channel.name for d in run.descriptors[stream].derived]
+        if stream != reference and "power_w" in names:
+            others[stream] = (stream, "power_w")
+    return others
+
+
+def _matters(lag: Lag, cut: Pieces) -> bool:
+    """Whether a lag is established and large enough to be worth a shift.
+
+    Rows that share one time column have no lag; what the fit finds there is noise. A lag below
+    three of its uncertainties, or below 2 % of the meter's window, stays unapplied (its effect on
+    a window without an edge is nil, on one with an edge below the window's own uncertainty).
+    """
+    if not lag.resolved:
+        return False
+    window_s = float(np.median(cut.duration_s))
+    return abs(lag.offset_s) > 3 * lag.u_s and abs(lag.offset_s) > 0.02 * window_s
+
+
+def _means(
+    curve: EnergyCurve, cut: Pieces, groups: Sequence[_Group], shift_ns: float
+) -> tuple[Floats, int]:
+    """Integrate over exactly the meter windows of every point; NaN if too little was seen."""
+    shift = round(shift_ns)
+    energy, observed = curve.between(cut.start_ns + shift, cut.end_ns + shift)
+    value = np.full(len(groups), np.nan)
+    for i, group in enumerate(groups):
+        seen = float(observed[group.index].sum())
+        wanted = float(cut.duration_s[group.index].sum())
+        if seen >= _LEAST_OBSERVED * wanted:
+            value[i] = float(energy[group.index].sum()) / seen
+    return value, int(np.count_nonzero(np.isnan(value)))
+
+
+def reference_of(meter: Series) -> Reference:
+    """Say what a meter is worth from its accuracy specification.
+
+    A data sheet's limit of error is taken as rectangular (GUM 4.3.7): its part proportional to the
+    reading becomes a relative gain uncertainty common to all points, the rest a common offset.
+    """
+    channel = meter.channel
+    spec = channel.accuracy
+    resolution = channel.resolution if channel.kind != "counter" else None
+    if not spec or not any(spec.get(k) for k in ("of_reading", "of_range", "counts", "absolute")):
+        return Reference(
+            meter=meter.source,
+            u_gain=_ASSUMED_GAIN_LIMIT / math.sqrt(3),
+            u_offset_w=0.0,
+            resolution_w=resolution,
+            source=f"no accuracy is known; ±{100 * _ASSUMED_GAIN_LIMIT:g} % of reading assumed",
+            assumed=True,
+            window_s=channel.window_s,
+        )
+    limit_w = (
+        spec.get("of_range", 0.0) * (channel.range_max or 0.0)
+        + spec.get("counts", 0.0) * (channel.resolution or 0.0)
+        + spec.get("absolute", 0.0)
+    )
+    return Reference(
+        meter=meter.source,
+        u_gain=spec.get("of_reading", 0.0) / math.sqrt(3),
+        u_offset_w=limit_w / math.sqrt(3),
+        resolution_w=resolution,
+        source=str(spec.get("source", "")) or "data sheet",
+        assumed=bool(spec.get("assumed", False)),
+        window_s=channel.window_s,
+    )

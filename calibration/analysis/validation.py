@@ -1,0 +1,299 @@
+"""The correction on data it has not seen, with the uncorrected tool and the null models beside it.
+
+Whole groups are held out (a workload, a session, a date, a block of 30 s), never random rows:
+rows of one group share their error, and a random split would test the fit on what it knows.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from ..errors import FitError, InputError
+from .model import Fitted, fit_form
+from .points import Points
+from .results import ErrorSummary, GroupSummary
+
+__all__ = [
+    "SCHEMES",
+    "HeldOut",
+    "choose_scheme",
+    "group_labels",
+    "hold_out",
+    "idle_reference",
+    "summarise",
+]
+
+Floats = npt.NDArray[np.float64]
+Mask = npt.NDArray[np.bool_]
+SCHEMES = ("workload", "session", "block", "date", "none")
+# Points closer to idle than this share of the session's range say nothing about energy above idle.
+_ABOVE_IDLE_SHARE = 0.05
+
+
+def choose_scheme(points: Points) -> str:
+    """Return the default scheme: workload from three workloads up, else session, else block."""
+    if not points.blocks and len(set(points.workload)) >= 3:
+        return "workload"
+    return "session" if len(set(points.session)) >= 3 else "block"
+
+
+def group_labels(points: Points, scheme: str) -> tuple[str, ...]:
+    """Return the group of each point under a scheme.
+
+    Raises:
+        InputError: the scheme is unknown, or needs a column that is empty.
+
+    """
+    if scheme == "workload":
+        return points.workload
+    if scheme == "session":
+        return points.session
+    if scheme == "block":
+        return tuple(f"{s}/{g}" for s, g in zip(points.session, points.segment, strict=True))
+    if scheme == "date":
+        if np.any(np.isnan(points.start_unix_s)):
+            raise InputError(
+                "--hold-out date: expected start_unix_s for every point; some lack it."
+            )
+        return tuple(
+            dt.datetime.fromtimestamp(t, tz=dt.UTC).date().isoformat() for t in points.start_unix_s
+        )
+    raise InputError(f"--hold-out: expected one of {', '.join(SCHEMES)}; got {scheme!r}.")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class HeldOut:
+    """Predictions of every point by a model that has not seen its group; all arrays (n,).
+
+    `error_w` is prediction minus reference, `variance` the part of its variance that the fold's
+    coefficients carry (W²). `*_idle_w` are the predictions at the session's own idle. `slopes`
+    holds the coefficients of each fold, to see whether they keep their sign.
+    """
+
+    scheme: str
+    labels: tuple[str, ...]
+    names: tuple[str, ...]
+    prediction_w: Floats
+    prediction_idle_w: Floats
+    variance: Floats
+    nulls_w: Mapping[str, Floats]
+    nulls_idle_w: Mapping[str, Floats]
+    slopes: Floats
+    extrapolated: Mask
+    rezeroed: bool
+
+    def error_w(self, points: Points) -> Floats:
+        """Return prediction minus reference, W."""
+        return self.prediction_w - points.reference_w
+
+    def members(self, name: str) -> Mask:
+        """Return which points belong to a group."""
+        return np.array([label == name for label in self.labels], dtype=bool)
+
+
+def idle_reference(points: Points) -> Floats:
+    """Return the mean idle reference of each point's session, W; NaN where it has no idle point."""
+    found = np.full(points.n, np.nan)
+    sessions = np.array(points.session)
+    for session in set(points.session):
+        idle = (sessions == session) & points.idle
+        if idle.any():
+            found[sessions == session] = points.reference_w[idle].mean()
+    return found
+
+
+def _idle_inputs(points: Points, inputs: Mapping[str, Floats]) -> dict[str, Floats]:
+    sessions = np.array(points.session)
+    found = {}
+    for key, x in inputs.items():
+        idle_x = np.full(points.n, np.nan)
+        for session in set(points.session):
+            idle = (sessions == session) & points.idle
+            if idle.any():
+                idle_x[sessions == session] = x[idle].mean()
+        found[key] = idle_x
+    return found
+
+
+def hold_out(points: Points, inputs: tuple[str, ...], form: str, scheme: str) -> HeldOut:
+    """Predict every group from the others.
+
+    A held-out session uses its own idle points for its zero where it has any (`rezeroed`).
+
+    Raises:
+        FitError: there are not two groups, or a fold does not determine the coefficients.
+
+    """
+    labels = group_labels(points, scheme)
+    names = tuple(dict.fromkeys(labels))
+    if len(names) < 2:
+        raise FitError(
+            f"Expected at least two groups to hold one out; got {len(names)} ({scheme})."
+        )
+    data = {k: points.inputs[k].value for k in inputs}
+    units = {k: points.inputs[k].unit for k in inputs}
+    idle_x = _idle_inputs(points, data)
+    idle_y = idle_reference(points)
+    group = np.array(labels)
+    sessions = np.array(points.session)
+    prediction, at_idle = np.full(points.n, np.nan), np.full(points.n, np.nan)
+    variance = np.full(points.n, np.nan)
+    nulls = {k: np.full(points.n, np.nan) for k in ("time_only", "idle_only", "gain_only")}
+    nulls_idle = {k: np.full(points.n, np.nan) for k in nulls}
+    outside = np.zeros(points.n, dtype=bool)
+    slopes = []
+    rezeroed = False
+    for name in names:
+        test = group == name
+        train = ~test
+        kept = {k: x[train] for k, x in data.items()}
+        fold = fit_form(
+            form,
+            kept,
+            points.reference_w[train],
+            points.reference_u_w[train],
+            sessions[train].tolist(),
+            units,
+        )
+        slopes.append([t.value for t in fold.terms if t.basis != "const"])
+        here = {k: x[test] for k, x in data.items()}
+        idle_here = {k: x[test] for k, x in idle_x.items()}
+        zero = np.array([fold.session_offset_w.get(s, 0.0) for s in sessions[test]])
+        if scheme in ("session", "date") and (points.idle & test).any() and form != "gain":
+            zero, rezeroed = _rezero(points, fold, data, test), True
+        prediction[test] = fold.predict(here) + zero
+        at_idle[test] = fold.predict(idle_here) + zero
+        variance[test] = fold.variance(here)
+        for x in data.values():
+            low, high = float(x[train].min()), float(x[train].max())
+            slack = 0.02 * (high - low)
+            outside[test] |= (x[test] < low - slack) | (x[test] > high + slack)
+        _null_predictions(points, kept, here, idle_here, train, test, idle_y, nulls, nulls_idle)
+    return HeldOut(
+        scheme=scheme,
+        labels=labels,
+        names=names,
+        prediction_w=prediction,
+        prediction_idle_w=at_idle,
+        variance=variance,
+        nulls_w=nulls,
+        nulls_idle_w=nulls_idle,
+        slopes=np.array(slopes),
+        extrapolated=outside,
+        rezeroed=rezeroed,
+    )
+
+
+def _rezero(points: Points, fold: Fitted, data: Mapping[str, Floats], test: Mask) -> Floats:
+    """Return the zero of each held-out point's session from that session's own idle points."""
+    sessions = np.array(points.session)
+    zero = np.zeros(int(test.sum()))
+    for session in set(sessions[test]):
+        idle = (sessions == session) & points.idle
+        if idle.any():
+            deviation = points.reference_w[idle] - fold.predict(
+                {k: x[idle] for k, x in data.items()}
+            )
+            zero[sessions[test] == session] = deviation.mean()
+    return zero
+
+
+def _null_predictions(
+    points: Points,
+    kept: Mapping[str, Floats],
+    here: Mapping[str, Floats],
+    idle_here: Mapping[str, Floats],
+    train: Mask,
+    test: Mask,
+    idle_y: Floats,
+    nulls: Mapping[str, Floats],
+    nulls_idle: Mapping[str, Floats],
+) -> None:
+    """Predict the held-out points without the tool (mean, idle), and with a gain alone.
+
+    Above idle, a null that does not read the tool is judged against the session's true idle; the
+    gain against what it says itself at idle.
+    """
+    nulls["time_only"][test] = np.average(
+        points.reference_w[train], weights=points.duration_s[train]
+    )
+    nulls_idle["time_only"][test] = idle_y[test]
+    idle = points.idle & train
+    if not idle.any():
+        idle = points.idle
+    if idle.any():
+        nulls["idle_only"][test] = points.reference_w[idle].mean()
+        nulls_idle["idle_only"][test] = idle_y[test]
+    total = sum(kept.values())
+    total_here, total_idle = sum(here.values()), sum(idle_here.values())
+    reference = points.reference_w[train]
+    gain = float(total @ reference) / float(total @ total) if float(total @ total) > 0 else 0.0  # type: ignore[operator]
+    nulls["gain_only"][test] = gain * total_here
+    nulls_idle["gain_only"][test] = gain * total_idle
+
+
+def summarise(points: Points, prediction_w: Floats, prediction_idle_w: Floats) -> ErrorSummary:
+    """Summarise the errors of one predictor over all points, in W and in % of the reference."""
+    error = prediction_w - points.reference_w
+    relative = 100 * np.abs(error) / np.abs(points.reference_w)
+    above = above_idle_errors(points, prediction_w, prediction_idle_w)
+    return ErrorSummary(
+        bias_w=float(error.mean()),
+        rmse_w=float(np.sqrt(np.mean(error**2))),
+        mape_pct=float(relative.mean()),
+        max_abs_pct=float(relative.max()),
+        above_idle_mape_pct=None if above is None else float(above.mean()),
+        above_idle_max_pct=None if above is None else float(above.max()),
+    )
+
+
+def above_idle_errors(
+    points: Points, prediction_w: Floats, prediction_idle_w: Floats
+) -> Floats | None:
+    """Return |error| of the power above idle in % of it, for points that are above idle at all."""
+    idle_y = idle_reference(points)
+    if np.all(np.isnan(idle_y)):
+        return None
+    above = points.reference_w - idle_y
+    sessions = np.array(points.session)
+    reach = np.full(points.n, np.nan)
+    for session in set(points.session):
+        own = points.reference_w[sessions == session]
+        reach[sessions == session] = own.max() - own.min()
+    counted = above >= _ABOVE_IDLE_SHARE * reach
+    counted &= above > 0
+    if not counted.any():
+        return None
+    predicted = prediction_w - prediction_idle_w
+    return np.asarray(100 * np.abs(predicted - above)[counted] / above[counted])
+
+
+def summarise_groups(points: Points, held: HeldOut, covered: Mask) -> tuple[GroupSummary, ...]:
+    """Summarise the held-out errors of each group."""
+    error = held.error_w(points)
+    found = []
+    for name in held.names:
+        own = held.members(name)
+        relative = 100 * error[own] / points.reference_w[own]
+        found.append(
+            GroupSummary(
+                group=name,
+                n=int(own.sum()),
+                bias_pct=float(relative.mean()),
+                mape_pct=float(np.abs(relative).mean()),
+                max_abs_pct=float(np.abs(relative).max()),
+                covered_pct=float(100 * covered[own].mean()),
+            )
+        )
+    return tuple(found)
+
+
+def raw_errors(points: Points, value: Floats) -> ErrorSummary:
+    """Summarise the uncorrected tool against the reference."""
+    idle = _idle_inputs(points, {"raw": value})["raw"]
+    return summarise(points, value, idle)
