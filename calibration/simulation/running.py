@@ -1,0 +1,142 @@
+"""A simulated machine at work: a folder that plays /sys, a truth, and the process behind both."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Self
+
+from ..errors import NotAvailable
+from .history import History, HistoryFile
+from .load import read_cpu_times, usable
+from .machine import Machine
+from .powercap_tree import build_tree
+
+__all__ = ["SimulatedMachine"]
+
+_START_LIMIT_S = 15.0
+
+
+class SimulatedMachine:
+    """Run a machine with known truth in `folder`, which must not exist yet.
+
+    `sysfs` is the root to hand to a RAPL reader. `wall_w` is what an emulated wall meter asks.
+    The workload that the machine is told to run decides about its memory power; its CPU load is
+    that of this computer.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        machine: Machine,
+        *,
+        workloads: Sequence[str] = ("idle",),
+        packages: int = 1,
+        dram: bool = False,
+        hours: float = 1.0,
+    ) -> None:
+        self.machine = machine
+        self.sysfs = folder / "sys"
+        self._workloads = tuple(workloads)
+        read_cpu_times(usable())  # Says in a sentence what is missing, before a process is started.
+        folder.mkdir(parents=True)
+        zones = build_tree(self.sysfs, packages=packages, dram=dram)
+        setup = {
+            "machine": asdict(machine),
+            "zones": [asdict(z) for z in zones],
+            "workloads": self._workloads,
+        }
+        (folder / "setup.json").write_text(json.dumps(setup), encoding="utf-8")
+        self._file = HistoryFile.create(folder / "history.bin", knots=int(hours * 36_000))
+        with (folder / "updater.log").open("wb") as log:
+            self._process = self._start(folder, log)
+
+    def _start(self, folder: Path, log: IO[bytes]) -> subprocess.Popen[bytes]:
+        package_root = str(Path(__file__).resolve().parents[2])
+        path = os.pathsep.join(filter(None, [package_root, os.environ.get("PYTHONPATH")]))
+        process = subprocess.Popen(
+            [sys.executable, "-m", f"{__package__}.updater", str(folder), str(os.getpid())],
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            env={**os.environ, "PYTHONPATH": path},
+            # Ctrl-C belongs to the recorder, which still needs the machine while it seals.
+            start_new_session=True,
+        )
+        deadline = time.monotonic() + _START_LIMIT_S
+        while not self._file.count:
+            if process.poll() is not None or time.monotonic() > deadline:
+                process.kill()
+                process.wait()
+                raise NotAvailable(
+                    f"Expected the simulated machine to start within {_START_LIMIT_S:g} s; it did "
+                    f"not. What its process said stands in {folder / 'updater.log'}."
+                )
+            time.sleep(0.01)
+        return process
+
+    @property
+    def alive(self) -> bool:
+        """Return whether the process behind the machine still runs."""
+        return self._process.poll() is None
+
+    def tell(self, workload: str) -> None:
+        """Say which workload runs; one that the machine was not told of counts as the first."""
+        known = self._workloads
+        self._file.workload = known.index(workload) if workload in known else 0
+
+    def wall_w(self, t_s: float) -> float:
+        """Return the wall power at an instant of CLOCK_MONOTONIC in seconds, in W."""
+        last = self._file.last()
+        t_ns = round(t_s * 1e9)
+        if last is not None and t_ns >= last.t_ns:
+            return last.wall_w
+        return self._file.history().power_w(t_ns)
+
+    def truth(self) -> History:
+        """Return what the machine did so far."""
+        return self._file.history()
+
+    def updater_cpu_share(self) -> float:
+        """Return the share of one processor that the updating process uses, 0 to 1."""
+        knots = self.truth().t_ns
+        return self._file.cpu_ns / max(int(knots[-1] - knots[0]), 1)
+
+    def rewrite_rate_hz(self) -> float:
+        """Return how often a second the counters were rewritten, on average."""
+        knots = self.truth().t_ns
+        return self._file.rewrites * 1e9 / max(int(knots[-1] - knots[0]), 1)
+
+    def stop(self) -> None:
+        """End the process; the truth stays readable."""
+        self._file.stop()
+        try:
+            self._process.wait(timeout=2.0)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+
+    def close(self) -> None:
+        """End the process and give the history back."""
+        self.stop()
+        with contextlib.suppress(BufferError):
+            self._file.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
