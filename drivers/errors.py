@@ -7,7 +7,8 @@
     │   └── Busy                  somebody else holds the port
     ├── FrameError (Transient)    bytes arrived that are not an answer
     │   ├── Checksum              a frame whose checksum does not fit
-    │   └── Desync                the stream of frames was lost and had to be found again
+    │   ├── Desync                the stream of frames was lost and had to be found again
+    │   └── Implausible           a whole frame with values that no such instrument can have
     └── DeviceError               the instrument answered, and said no
         ├── Refused               it names an error
         └── Unsupported           this model cannot do that
@@ -28,6 +29,7 @@ __all__ = [
     "DriverError",
     "FrameError",
     "Gone",
+    "Implausible",
     "Refused",
     "Timeout",
     "Transient",
@@ -88,6 +90,12 @@ class Desync(FrameError):  # noqa: N818
     """The beginning of the frames was lost in a stream of bytes."""
 
     code = "desync"
+
+
+class Implausible(FrameError):  # noqa: N818
+    """A whole frame holds values that the instrument cannot have measured."""
+
+    code = "implausible"
 
 
 class DeviceError(DriverError):

@@ -1,0 +1,79 @@
+"""The one file that names `drivers`: what the laboratory needs of instruments, re-exported.
+
+Both packages have generic names, and another distribution may ship a `drivers` of its own that
+pip lays over ours without a word (pypa/pip#4625). So this crossing checks that the `drivers` it
+finds lies beside this `calibration`.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import drivers
+
+from .errors import NotInstalled
+
+_HERE = Path(__file__).resolve().parent
+_THERE = Path(drivers.__file__ or "/nowhere/__init__.py").resolve().parent
+if _THERE.parent != _HERE.parent:
+    raise NotInstalled(
+        f"Expected the package `drivers` beside {_HERE}; Python finds another one in {_THERE}. "
+        "Uninstall that one, or start from another folder, then reinstall wattcal."
+    )
+
+from drivers import (  # noqa: E402 - only from the right one
+    CATALOG,
+    Accuracy,
+    Block,
+    Busy,
+    Channel,
+    Checksum,
+    Desync,
+    DeviceError,
+    DriverError,
+    Entry,
+    FrameError,
+    Gone,
+    Implausible,
+    Meter,
+    Reading,
+    Refused,
+    StreamingMeter,
+    Timeout,
+    Transient,
+    TransportError,
+    Unsupported,
+    entries,
+    open_meter,
+)
+from drivers.emulators.faults import FAULTS, FaultPlan  # noqa: E402
+from drivers.emulators.pzem004t import Pzem004tEmulator  # noqa: E402
+
+__all__ = [
+    "CATALOG",
+    "FAULTS",
+    "Accuracy",
+    "Block",
+    "Busy",
+    "Channel",
+    "Checksum",
+    "Desync",
+    "DeviceError",
+    "DriverError",
+    "Entry",
+    "FaultPlan",
+    "FrameError",
+    "Gone",
+    "Implausible",
+    "Meter",
+    "Pzem004tEmulator",
+    "Reading",
+    "Refused",
+    "StreamingMeter",
+    "Timeout",
+    "Transient",
+    "TransportError",
+    "Unsupported",
+    "entries",
+    "open_meter",
+]

@@ -1,0 +1,183 @@
+"""An emulated PZEM-004T v3: the bytes of the real one, the power of your choice.
+
+Registers and frames are those of `drivers.meters.pzem004t`, written a second time from the
+manual on purpose: a mistake in the driver's table must not hide behind the same one here.
+
+What it shows is the mean of the power over the last `window_s`, renewed every `refresh_s`,
+rounded to 0.1 W, and nothing below the starting power (0.4 W) or current (0.02 A, the 100 A
+model). Window, refresh, rounding (rather than cutting off), and that voltage, frequency and power
+factor stay constant are assumed: they stand in no source.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+from ..modbus import crc16, framed
+from .faults import FaultPlan
+from .served import PtyServer, Responder
+
+__all__ = ["Pzem004tDevice", "Pzem004tEmulator"]
+
+_STEP_S: Final = 0.02
+_START_W: Final = 0.4
+_START_A: Final = 0.02
+_ANY_ADDRESS: Final = 0xF8
+_ENERGY_LIMIT_WH: Final = 9_999_990
+
+
+class Pzem004tDevice:
+    """The instrument without its port; `power_w` is called with monotonic seconds."""
+
+    def __init__(
+        self,
+        power_w: Callable[[float], float] | float,
+        *,
+        window_s: float = 1.0,
+        refresh_s: float = 1.0,
+        voltage_v: float = 230.0,
+        frequency_hz: float = 50.0,
+        power_factor: float = 0.95,
+        address: int = 1,
+        energy_wh: float = 0.0,
+    ) -> None:
+        for name, value in (("window_s", window_s), ("refresh_s", refresh_s)):
+            if not value > 0:
+                raise ValueError(f"{name} must be a positive number of seconds; got {value:g}.")
+        self._power_w = power_w if callable(power_w) else (lambda _t_s: power_w)
+        self.voltage_v, self.frequency_hz, self.power_factor = voltage_v, frequency_hz, power_factor
+        self.address, self.alarm_w = address, 23_000
+        self._energy_wh = energy_wh
+        self._steps = max(1, round(refresh_s / _STEP_S))
+        self._step_s = refresh_s / self._steps
+        self._recent: deque[float] = deque(maxlen=max(1, round(window_s / self._step_s)))
+        self._count = 0
+        self._start_s: float | None = None
+        self._shown_w = 0.0
+
+    def advance(self, t_s: float) -> None:
+        """Measure until `t_s`: one look at the power in the middle of every step."""
+        if self._start_s is None:  # switched on: the first refresh lies one period ahead
+            self._start_s, self._count = t_s, 0
+            self._recent.clear()
+            self._shown_w = float(self._power_w(t_s))
+        while (end_s := self._start_s + (self._count + 1) * self._step_s) <= t_s:
+            power_w = float(self._power_w(end_s - 0.5 * self._step_s))
+            self._count += 1
+            self._recent.append(power_w)
+            if self._starts(power_w):
+                self._energy_wh += power_w * self._step_s / 3600.0
+            if self._count % self._steps == 0:
+                self._shown_w = sum(self._recent) / len(self._recent)
+
+    def reboot(self) -> None:
+        """Restart: forget the window and the phase of the refresh; the energy register survives."""
+        self._start_s = None
+
+    def take(self, buffer: bytes) -> tuple[bytes, bytes, bytes]:
+        """Split (question, answer, rest) off the bytes received; other devices' get no answer."""
+        while len(buffer) >= 4:
+            length = 4 if buffer[1] == 0x42 else 8
+            if len(buffer) < length:
+                break
+            request = buffer[:length]
+            if crc16(request[:-2]) == int.from_bytes(request[-2:], "little"):
+                return request, self._answer(request), buffer[length:]
+            buffer = buffer[1:]
+        return b"", b"", buffer
+
+    def _answer(self, request: bytes) -> bytes:
+        """Answer as the manual, section 2, says: 03, 04, 06 and 42; an exception otherwise."""
+        address, function = request[0], request[1]
+        if address not in (self.address, _ANY_ADDRESS):
+            return b""  # address 0 is a broadcast, which nobody answers
+        head = bytes((self.address, function))
+        if function == 0x42:
+            self._energy_wh = 0.0
+            return framed(head)
+        first, value = int.from_bytes(request[2:4], "big"), int.from_bytes(request[4:6], "big")
+        if function == 0x06:
+            return self._write(head, request, first, value)
+        tables = {0x03: (0, self.alarm_w, self.address), 0x04: self._registers()}
+        if function not in tables:
+            return framed(bytes((self.address, function | 0x80, 1)))
+        words = tables[function][first : first + value]
+        if not words or len(words) != value:
+            return framed(bytes((self.address, function | 0x80, 2)))
+        block = b"".join(w.to_bytes(2, "big") for w in words)
+        return framed(head + bytes((len(block),)) + block)
+
+    def _write(self, head: bytes, request: bytes, register: int, value: int) -> bytes:
+        if register == 1 and value <= 23_000:
+            self.alarm_w = value
+        elif register == 2 and 1 <= value <= 0xF7:
+            self.address = value
+        else:
+            return framed(bytes((head[0], 0x86, 2 if register not in (1, 2) else 3)))
+        return framed(head + request[2:6])
+
+    def _starts(self, power_w: float) -> bool:
+        current_a = power_w / (self.voltage_v * self.power_factor)
+        return power_w >= _START_W and current_a >= _START_A
+
+    def _registers(self) -> tuple[int, ...]:
+        power_w = self._shown_w if self._starts(self._shown_w) else 0.0
+        current_ma = round(1000 * power_w / (self.voltage_v * self.power_factor))
+        power_dw = round(10 * power_w)
+        energy_wh = min(int(self._energy_wh), _ENERGY_LIMIT_WH)
+        return (
+            round(10 * self.voltage_v),
+            *_low_first(current_ma),
+            *_low_first(power_dw),
+            *_low_first(energy_wh),
+            round(10 * self.frequency_hz),
+            round(100 * self.power_factor) if power_w else 0,
+            0xFFFF if power_w > self.alarm_w else 0,
+        )
+
+
+def _low_first(value: int) -> tuple[int, int]:
+    return value & 0xFFFF, value >> 16 & 0xFFFF
+
+
+class Pzem004tEmulator(PtyServer):
+    """The instrument on a pty; a context manager.
+
+    `power_w` is a constant or a function of monotonic seconds; it is called from the emulator's
+    thread, for instants a few hundredths of a second in the past. `path` is what a client opens.
+    """
+
+    def __init__(
+        self,
+        power_w: Callable[[float], float] | float,
+        *,
+        link: Path | None = None,
+        window_s: float = 1.0,
+        refresh_s: float = 1.0,
+        voltage_v: float = 230.0,
+        frequency_hz: float = 50.0,
+        power_factor: float = 0.95,
+        address: int = 1,
+        energy_wh: float = 0.0,
+        faults: FaultPlan | None = None,
+        reply_delay_s: float = 0.0,
+        now_ns: Callable[[], int] = time.monotonic_ns,
+    ) -> None:
+        device = Pzem004tDevice(
+            power_w,
+            window_s=window_s,
+            refresh_s=refresh_s,
+            voltage_v=voltage_v,
+            frequency_hz=frequency_hz,
+            power_factor=power_factor,
+            address=address,
+            energy_wh=energy_wh,
+        )
+        self.faults = faults or FaultPlan()
+        super().__init__(
+            Responder(device, self.faults), link, reply_delay_s=reply_delay_s, now_ns=now_ns
+        )

@@ -1,0 +1,202 @@
+"""Bytes in and out of a port; nothing here knows a frame.
+
+A port is named as pyserial names it: a device (`/dev/ttyUSB0`), `socket://host:port` for a raw
+TCP bridge, `rfc2217://host:port` for a serial server. A device is opened for this process alone
+(an advisory lock, so that two recorders never share the bytes of one meter).
+
+pyserial raises `termios.error`, which is no OSError, beside `serial.SerialException`, which is
+one: both mean the same here, the port is gone.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import select
+import termios
+import time
+from collections.abc import Callable
+from types import ModuleType
+from typing import TYPE_CHECKING, Final, Protocol
+
+from .errors import Busy, Gone, Timeout, TransportError
+
+if TYPE_CHECKING:
+    import serial
+
+__all__ = ["SerialTransport", "Transport", "open_port"]
+
+_FAILURES: Final = (OSError, termios.error)
+_CHUNK: Final = 65536
+# A port without a file descriptor (rfc2217) is polled with this fixed timeout: changing pyserial's
+# timeout on such a port would renegotiate the line with the server each time.
+_SLICE_S: Final = 0.02
+_WRITE_S: Final = 2.0
+
+
+class Transport(Protocol):
+    """A line to an instrument: bytes and time, no frames."""
+
+    name: str
+
+    def read(self, deadline_ns: int) -> bytes:
+        """Return what arrives first, or no bytes once `deadline_ns` (monotonic) has passed."""
+        ...
+
+    def write(self, data: bytes) -> None:
+        """Hand over all of `data`."""
+        ...
+
+    def set_baud(self, baud: int) -> None:
+        """Change the speed of the line, in bits per second."""
+        ...
+
+    def close(self) -> None:
+        """Give the port back; closing twice is fine."""
+        ...
+
+
+def open_port(
+    name: str, *, baud: int, now_ns: Callable[[], int] = time.monotonic_ns
+) -> SerialTransport:
+    """Open a device or a pyserial URL with 8 data bits, no parity, one stop bit.
+
+    Raises:
+        Busy: another process holds the port.
+        Gone: there is no such port, or nobody answers at this address.
+        TransportError: the port cannot be used; the message says what to do.
+
+    """
+    pyserial = _pyserial()
+    try:
+        # timeout: see _SLICE_S; ports with a file descriptor never wait inside pyserial.
+        port = pyserial.serial_for_url(
+            name, baudrate=baud, timeout=_SLICE_S, write_timeout=_WRITE_S, exclusive=True
+        )
+    except ValueError as error:
+        raise TransportError(
+            f"Expected a device such as /dev/ttyUSB0, socket://host:port or rfc2217://host:port; "
+            f"got {name!r} ({error})."
+        ) from None
+    except _FAILURES as error:
+        raise _why_not_opened(name, error) from None
+    return SerialTransport(name, port, now_ns=now_ns)
+
+
+class SerialTransport:
+    """A port that pyserial has opened."""
+
+    def __init__(
+        self, name: str, port: serial.Serial, *, now_ns: Callable[[], int] = time.monotonic_ns
+    ) -> None:
+        self.name = name
+        self._port = port
+        self._now_ns = now_ns
+        try:
+            self._fd: int | None = port.fileno()
+        except (AttributeError, OSError):
+            self._fd = None
+
+    def read(self, deadline_ns: int) -> bytes:
+        """Return what arrives first, or no bytes once `deadline_ns` has passed.
+
+        Raises:
+            Gone: the device was unplugged, or the connection was closed.
+
+        """
+        try:
+            if self._fd is None:
+                return self._read_in_slices(deadline_ns)
+            wait_s = max(0.0, (deadline_ns - self._now_ns()) * 1e-9)
+            if not select.select([self._fd], [], [], wait_s)[0]:
+                return b""
+            data = os.read(self._fd, _CHUNK)
+        except (*_FAILURES, ValueError, TypeError) as error:  # the last two: closed meanwhile
+            raise self._gone(error) from None
+        if not data:  # readable, yet nothing to read: the other end has hung up
+            raise self._gone("the line was hung up")
+        return data
+
+    def _read_in_slices(self, deadline_ns: int) -> bytes:
+        while True:
+            data: bytes = self._port.read(self._port.in_waiting or 1)
+            if data:
+                return data + (self._port.read(self._port.in_waiting) or b"")
+            if self._now_ns() >= deadline_ns:
+                return b""
+
+    def write(self, data: bytes) -> None:
+        """Hand over all of `data`.
+
+        Raises:
+            Gone: the device was unplugged, or the connection was closed.
+            Timeout: the line takes no bytes (flow control, or a stopped bridge).
+
+        """
+        try:
+            self._port.write(data)
+        except _pyserial().SerialTimeoutException:
+            raise Timeout(
+                f"{self.name} took no bytes for {_WRITE_S:g} s; check the cable and flow control."
+            ) from None
+        except _FAILURES as error:
+            raise self._gone(error) from None
+
+    def set_baud(self, baud: int) -> None:
+        """Change the speed of the line, in bits per second."""
+        try:
+            self._port.baudrate = baud
+        except ValueError as error:
+            raise TransportError(f"{self.name} cannot run at {baud} baud: {error}.") from None
+        except _FAILURES as error:
+            raise self._gone(error) from None
+
+    def close(self) -> None:
+        """Give the port back."""
+        self._fd = None
+        try:
+            self._port.close()
+        except _FAILURES:
+            return  # a port that is gone is closed
+
+    def _gone(self, error: object) -> Gone:
+        return Gone(f"{self.name} has vanished ({error}); plug it in again.")
+
+
+def _why_not_opened(name: str, error: BaseException) -> TransportError:
+    number = getattr(error, "errno", None)
+    if number in (errno.EAGAIN, errno.EACCES) and "lock" in str(error):
+        return Busy(f"{name} is held by another process; close the program that reads it.")
+    if number == errno.EBUSY:
+        return Busy(f"{name} is busy; close the program that reads it.")
+    if number in (errno.ENOENT, errno.ENXIO, errno.ENODEV):
+        return Gone(
+            f"Expected a port at {name}; there is none. "
+            "Plug the meter in and look under /dev/serial/by-id/ for its name."
+        )
+    if number in (errno.EACCES, errno.EPERM):
+        return TransportError(
+            f"{name} may not be opened by this user; add it to the group that owns the device "
+            "(often `dialout`) and log in again."
+        )
+    if "://" in name:
+        return Gone(f"Nobody answers at {name}: {error}.")
+    if "ioctl" in str(error) or number in (errno.ENOTTY, errno.EISDIR):
+        return TransportError(f"Expected a serial port at {name}; this is something else.")
+    return TransportError(f"{name} cannot be opened: {error}.")
+
+
+def _pyserial() -> ModuleType:
+    """Import pyserial, or say what stands in its place."""
+    try:
+        import serial
+    except ModuleNotFoundError:
+        raise TransportError(
+            "Reading a meter needs pyserial, which is not installed: pip install 'wattcal[lab]'."
+        ) from None
+    if not hasattr(serial, "serial_for_url"):
+        raise TransportError(
+            f"Expected pyserial; {serial.__file__ or 'a package'} is another package of the name "
+            "`serial`: pip uninstall serial, then pip install 'wattcal[lab]'."
+        )
+    return serial
