@@ -9,6 +9,7 @@ also with energies (`reference_j|_wh|_kwh`, `<id>_j|_wh|_kwh`) instead of powers
 from __future__ import annotations
 
 import csv
+import io
 import math
 import os
 from collections.abc import Mapping, Sequence
@@ -27,6 +28,7 @@ __all__ = [
     "Points",
     "Reference",
     "concatenate",
+    "format_points",
     "read_points",
     "write_points",
 ]
@@ -198,23 +200,32 @@ def concatenate(tables: Sequence[Points]) -> Points:
 
 def write_points(points: Points, path: Path) -> None:
     """Write the table as CSV, atomically."""
+    temporary = path.with_name(path.name + ".part")
+    try:
+        temporary.write_text(format_points(points), encoding="utf-8")
+    except OSError as error:
+        raise InputError(f"Expected to write {path}; {error.strerror}.") from None
+    os.replace(temporary, path)
+
+
+def format_points(points: Points) -> str:
+    """Return the table as CSV text."""
     header = ["session", "workload", "segment", "start_unix_s", "level", "duration_s", "boundary"]
     header += ["reference_w", "reference_u_w"]
     for key in points.inputs:
         header += [_column(key), f"{key}_mode"]
-    temporary = path.with_name(path.name + ".part")
-    with temporary.open("w", newline="", encoding="utf-8") as file:
-        rows = csv.writer(file)
-        rows.writerow(header)
-        for i in range(points.n):
-            row: list[object] = [points.session[i], points.workload[i], points.segment[i]]
-            row += [_text(points.start_unix_s[i]), _text(points.level[i])]
-            row += [_text(points.duration_s[i]), points.boundary]
-            row += [_text(points.reference_w[i]), _text(points.reference_u_w[i])]
-            for column in points.inputs.values():
-                row += [_text(column.value[i]), column.mode or ""]
-            rows.writerow(row)
-    os.replace(temporary, path)
+    text = io.StringIO()
+    rows = csv.writer(text, lineterminator="\n")
+    rows.writerow(header)
+    for i in range(points.n):
+        row: list[object] = [points.session[i], points.workload[i], points.segment[i]]
+        row += [_text(points.start_unix_s[i]), _text(points.level[i])]
+        row += [_text(points.duration_s[i]), points.boundary]
+        row += [_text(points.reference_w[i]), _text(points.reference_u_w[i])]
+        for column in points.inputs.values():
+            row += [_text(column.value[i]), column.mode or ""]
+        rows.writerow(row)
+    return text.getvalue()
 
 
 def _column(key: str) -> str:

@@ -20,9 +20,10 @@ from .energy import EnergyCurve, Pieces, pieces
 from .points import InputColumn, Points, Reference, concatenate
 
 if TYPE_CHECKING:
+    from ..recording.documents import ChannelInfo
     from ..recording.reader import Run, Series
 
-__all__ = ["BLOCK_S", "reference_of", "run_points"]
+__all__ = ["BLOCK_S", "reference_of", "reference_of_channel", "run_points"]
 
 Floats = npt.NDArray[np.float64]
 BLOCK_S = 30.0
@@ -282,17 +283,21 @@ def _means(
 
 
 def reference_of(meter: Series) -> Reference:
+    """Say what the meter of a run is worth."""
+    return reference_of_channel(meter.source, meter.channel)
+
+
+def reference_of_channel(meter: str, channel: ChannelInfo) -> Reference:
     """Say what a meter is worth from its accuracy specification.
 
     A data sheet's limit of error is taken as rectangular (GUM 4.3.7): its part proportional to the
     reading becomes a relative gain uncertainty common to all points, the rest a common offset.
     """
-    channel = meter.channel
     spec = channel.accuracy
     resolution = channel.resolution if channel.kind != "counter" else None
     if not spec or not any(spec.get(k) for k in ("of_reading", "of_range", "counts", "absolute")):
         return Reference(
-            meter=meter.source,
+            meter=meter,
             u_gain=_ASSUMED_GAIN_LIMIT / math.sqrt(3),
             u_offset_w=0.0,
             resolution_w=resolution,
@@ -306,7 +311,7 @@ def reference_of(meter: Series) -> Reference:
         + spec.get("absolute", 0.0)
     )
     return Reference(
-        meter=meter.source,
+        meter=meter,
         u_gain=spec.get("of_reading", 0.0) / math.sqrt(3),
         u_offset_w=limit_w / math.sqrt(3),
         resolution_w=resolution,

@@ -49,8 +49,8 @@ RULES: dict[str, Rule] = {
              "changes sign between folds", "Belsley, Kuh and Welsch 1980, section 3.2", "refuse"),
         Rule("no_relation", 2, "a gain below 2 of its standard uncertainties",
              "not distinguishable from zero at 95 %", "refuse"),
-        Rule("not_better_than_null", 1, "held-out error above idle not below that of the best "
-             "null model", "Fahad et al. 2019, Energies 12:2204", "refuse"),
+        Rule("not_better_than_null", 0.9, "held-out error above idle not a tenth below that of a "
+             "null model that ignores the tool, or a tenth above that of a gain alone", "Fahad et al. 2019, Energies 12:2204", "refuse"),
         Rule("non_monotone", 0, "the correction decreases somewhere in its domain",
              "more work cannot need less power", "refuse"),
         Rule("workload_dependence", 15, "held-out error above idle over 15 % on average",
@@ -177,12 +177,19 @@ def _null(e: Evidence, rule: Rule) -> str:
         null = {k: v.mape_pct for k, v in e.validation.nulls.items() if v is not None}
     if e.fitted.form == "gain":  # the correction is that null model
         null.pop("gain_only", None)
-    best = min(((v, k) for k, v in null.items() if v is not None), default=None)
-    if best is None or own < rule.threshold * best[0]:
+    # A gain alone also reads the tool: a draw with it says that the intercept adds nothing, not that
+    # the tool does. So it has to win, while the nulls that ignore the tool only have to draw.
+    bars = {
+        k: v / rule.threshold if k == "gain_only" else v * rule.threshold
+        for k, v in null.items()
+        if v is not None
+    }
+    best = min(bars, key=lambda k: bars[k], default=None)
+    if best is None or own < bars[best]:
         return ""
     return (
-        f"held-out {what}: {own:.1f} % error with the tool, {best[0]:.1f} % with the null model "
-        f"{best[1]}. The tool adds nothing."
+        f"held-out {what}: {own:.1f} % error with the tool, {null[best]:.1f} % with the null model "
+        f"{best}. The tool adds nothing."
     )
 
 

@@ -1,9 +1,339 @@
-"""Placeholder until the command arrives."""
+"""`wattcal points | compare | fit | verify`: from recordings or tables of points to results."""
 
 from __future__ import annotations
 
 import argparse
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..errors import CalibrationError, InputError
+
+if TYPE_CHECKING:
+    from ..analysis import Points
+    from ..profile import Profile
+    from ..recording.documents import Descriptor, Start
+
+__all__ = ["register"]
+
+_SOURCES = """\
+SOURCE is a run directory (wattcal record, wattcal import) or a CSV table of points; several are
+fitted together, one intercept per session."""
 
 
 def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """Add nothing yet."""
+    """Add the commands of the analysis."""
+    _points_parser(commands)
+    _compare_parser(commands)
+    _fit_parser(commands)
+    _verify_parser(commands)
+
+
+def _sources(parser: argparse.ArgumentParser, *, nargs: str = "+") -> None:
+    parser.add_argument(
+        "source", nargs=nargs, type=Path, metavar="SOURCE", help="run or points.csv"
+    )
+    parser.add_argument(
+        "--segments",
+        default="auto",
+        metavar="HOW",
+        help="steps (as told to the machine), windows:SECONDS (whole run, blocks of 30 s), or auto",
+    )
+    parser.add_argument(
+        "--reference",
+        metavar="STREAM",
+        help="which meter is the reference, where there are several",
+    )
+    parser.add_argument(
+        "--lag", choices=("auto", "none"), default="auto", help="shift inputs by their lag (auto)"
+    )
+    parser.add_argument(
+        "--meter", metavar="MODEL", help="for a table of points: the meter whose data sheet applies"
+    )
+    parser.add_argument(
+        "--resolution",
+        metavar="STEP",
+        help="for a table of points: the meter's register step, such as 1Wh or 0.1kWh",
+    )
+
+
+def _points_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    parser = commands.add_parser(
+        "points",
+        help="cut runs into points, the unit of every fit",
+        description="Cut runs into points: one row per steady segment, means over whole meter "
+        "windows.\n\n  wattcal points runs/monday -o points.csv",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    _sources(parser, nargs="*")
+    parser.add_argument("--template", action="store_true", help="print a table that fits")
+    parser.add_argument("-o", "--output", type=Path, metavar="FILE", help="default: stdout")
+    parser.set_defaults(run=_points)
+
+
+def _compare_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    parser = commands.add_parser(
+        "compare",
+        help="how wrong is each tool, before any correction",
+        description="Compare every tool with the meter, without any fit: scope, bias, limits of "
+        f"agreement, lag.\n{_SOURCES}\n\n  wattcal compare runs/monday",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    _sources(parser)
+    parser.add_argument("--json", action="store_true", help="print one JSON document")
+    parser.set_defaults(run=_compare)
+
+
+def _fit_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    parser = commands.add_parser(
+        "fit",
+        help="fit a correction, validate it on held-out groups, pass a verdict",
+        description="Fit a correction from one or more inputs to the meter, validate it on groups "
+        f"it has not seen, and say whether it may be published.\n{_SOURCES}\n"
+        "Without --input every tool is compared, and fitted alone.\n\n"
+        "  wattcal fit runs/monday --input rapl_package -o profile.json",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    _sources(parser)
+    parser.add_argument("--input", action="append", metavar="ID", help="may be given again")
+    parser.add_argument(
+        "--model",
+        default="auto",
+        metavar="FORM",
+        help="auto, offset, gain, affine, quadratic or hinge",
+    )
+    parser.add_argument(
+        "--hold-out",
+        metavar="GROUP",
+        help="workload, session, block, date or none; default: workload from three up, else "
+        "session, else block",
+    )
+    parser.add_argument("-o", "--output", type=Path, metavar="FILE", help="write the profile")
+    parser.add_argument("--id", default=None, metavar="LAB/NAME", help="id of the profile")
+    parser.add_argument("--explain", action="store_true", help="print the table of all reasons")
+    parser.add_argument("--json", action="store_true", help="print one JSON document")
+    parser.set_defaults(run=_fit)
+
+
+def _verify_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    parser = commands.add_parser(
+        "verify",
+        help="a profile on data it never saw, without refit",
+        description="Apply a profile to data it never saw: error, E_n, coverage of the stated "
+        f"interval.\n{_SOURCES}\n\n  wattcal verify profile.json runs/tuesday",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("profile", type=Path, metavar="PROFILE")
+    _sources(parser)
+    parser.add_argument(
+        "--allow-simulated", action="store_true", help="accept a profile from simulated data"
+    )
+    parser.add_argument("--json", action="store_true", help="print one JSON document")
+    parser.set_defaults(run=_verify)
+
+
+def _lab() -> None:
+    """Say in one sentence what is missing when the lab's libraries are."""
+    try:
+        import numpy  # noqa: F401
+        import pyarrow  # noqa: F401
+        import scipy  # noqa: F401
+    except ModuleNotFoundError as error:
+        from ..errors import NotInstalled
+
+        raise NotInstalled(
+            f"This command needs {error.name}; install it with: pip install 'wattcal[lab]'"
+        ) from None
+
+
+def _load(arguments: argparse.Namespace) -> tuple[Points, list[Start], list[Descriptor]]:
+    """Read every source and join the points."""
+    _lab()
+    from ..analysis.points import concatenate, read_points
+    from ..analysis.segments import run_points
+    from ..recording.reader import read_run
+
+    tables, starts, descriptors = [], [], []
+    for source in arguments.source:
+        if source.is_dir():
+            run = read_run(source)
+            starts.append(run.start)
+            descriptors.extend(run.descriptors.values())
+            tables.append(
+                run_points(
+                    [run],
+                    segments=arguments.segments,
+                    reference=arguments.reference,
+                    align=arguments.lag == "auto",
+                )
+            )
+        elif source.suffix == ".csv" and source.exists():
+            tables.append(
+                read_points(
+                    source,
+                    meter=_meter(arguments.meter),
+                    resolution_j=_register_step(arguments.resolution),
+                )
+            )
+        else:
+            found = "a file of another kind" if source.exists() else "nothing"
+            raise InputError(f"Expected a run directory or a points.csv at {source}; got {found}.")
+    return concatenate(tables), starts, descriptors
+
+
+def _register_step(text: str | None) -> float | None:
+    """Return the step of an energy register in joules."""
+    if text is None:
+        return None
+    for suffix, joules in (("kWh", 3.6e6), ("Wh", 3600.0), ("J", 1.0)):
+        if text.endswith(suffix):
+            try:
+                value = float(text.removesuffix(suffix))
+            except ValueError:
+                break
+            if value > 0:
+                return value * joules
+    raise InputError(f"--resolution: expected a register step such as 1Wh; got {text!r}.")
+
+
+def _meter(model: str | None) -> Any:
+    if model is None:
+        return None
+    from ..analysis.segments import reference_of_channel
+    from ..instruments import power_channel
+
+    return reference_of_channel(model, power_channel(model))
+
+
+def _points(arguments: argparse.Namespace) -> int:
+    if arguments.template:
+        from ..analysis.points import TEMPLATE
+
+        sys.stdout.write(TEMPLATE)
+        return 0
+    if not arguments.source:
+        print("wattcal points: expected at least one run; got none", file=sys.stderr)
+        return 2
+    from ..analysis.points import format_points, write_points
+
+    points, _, _ = _load(arguments)
+    if arguments.output is None:
+        sys.stdout.write(format_points(points))
+    else:
+        write_points(points, arguments.output)
+        print(f"{points.n} points -> {arguments.output}", file=sys.stderr)
+    return 0
+
+
+def _compare(arguments: argparse.Namespace) -> int:
+    from ..analysis.compare import compare_points
+    from .output import print_json
+    from .report import comparison_text
+
+    points, _, _ = _load(arguments)
+    comparison = compare_points(points)
+    if arguments.json:
+        print_json(comparison.to_json())
+    else:
+        print(comparison_text(comparison))
+    return 0
+
+
+def _fit(arguments: argparse.Namespace) -> int:
+    from .output import print_json
+    from .report import explain_text, fit_text
+
+    if arguments.input is None:
+        return _fit_each(arguments)
+    points, starts, descriptors = _load(arguments)
+    from ..analysis.fit import fit_points
+
+    result = fit_points(
+        points, tuple(arguments.input), model=arguments.model, scheme=arguments.hold_out
+    )
+    if arguments.json:
+        print_json(result.to_json())
+    else:
+        print(fit_text(result))
+        if arguments.explain:
+            print("\n" + explain_text())
+    if result.verdict == "refused":
+        if arguments.output is not None:
+            print(f"wattcal: refused, {arguments.output} is not written", file=sys.stderr)
+        return 5
+    if arguments.output is not None:
+        from ..publishing.build import profile_document, write_profile
+
+        document = profile_document(
+            result,
+            run_starts=starts,
+            descriptors=descriptors,
+            profile_id=arguments.id or f"local/{arguments.output.stem}",
+        )
+        write_profile(document, arguments.output)
+        print(f"{result.verdict} -> {arguments.output}", file=sys.stderr)
+    return 0
+
+
+def _fit_each(arguments: argparse.Namespace) -> int:
+    """Compare all tools, then fit each alone: what to read before choosing an input."""
+    from ..analysis.compare import compare_points
+    from ..analysis.fit import fit_points
+    from .output import print_json
+    from .report import choice_text, comparison_text
+
+    if arguments.output is not None:
+        print("wattcal fit: -o needs --input ID, the tool to correct", file=sys.stderr)
+        return 2
+    points, _, _ = _load(arguments)
+    comparison = compare_points(points)
+    results = []
+    for key, column in points.inputs.items():
+        if column.constant:
+            continue
+        try:
+            results.append(
+                fit_points(points, (key,), model=arguments.model, scheme=arguments.hold_out)
+            )
+        except CalibrationError as error:
+            print(f"wattcal: {key}: {error}", file=sys.stderr)
+    if arguments.json:
+        print_json(
+            {"comparison": comparison.to_json(), "fits": [result.to_json() for result in results]}
+        )
+    else:
+        print(comparison_text(comparison) + "\n\n" + choice_text(results))
+    return 0
+
+
+def _verify(arguments: argparse.Namespace) -> int:
+    from ..analysis.compare import verify_points
+    from ..profile import load_profile
+    from .output import print_json
+    from .report import verification_text
+
+    profile = load_profile(arguments.profile, allow_simulated=arguments.allow_simulated)
+    points, _, _ = _load(arguments)
+    result = verify_points(str(arguments.profile), points, _predictor(profile))
+    if arguments.json:
+        print_json(result.to_json())
+    else:
+        print(verification_text(result))
+    return 0 if result.passed else 5
+
+
+def _predictor(profile: Profile) -> Any:
+    """Return a function from the inputs of a point to power, u and k, or to a refusal."""
+    wanted = profile.input_ids
+
+    def predict(inputs: dict[str, float]) -> tuple[float, float, float] | str:
+        missing = [k for k in wanted if k not in inputs]
+        if missing:
+            return f"no {', '.join(missing)} in the data"
+        try:
+            answer = profile.correct(machine=None, **{k: inputs[k] for k in wanted})
+        except CalibrationError as error:
+            return str(error)
+        return answer.power_w, answer.u_w, answer.k
+
+    return predict

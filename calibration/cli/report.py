@@ -1,0 +1,226 @@
+"""Results as text for a terminal of 80 columns."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from .output import table
+
+if TYPE_CHECKING:
+    from ..analysis import Comparison, FitResult, Verification
+    from ..analysis.results import ErrorSummary
+
+__all__ = [
+    "choice_text",
+    "comparison_text",
+    "explain_text",
+    "fit_text",
+    "verification_text",
+]
+
+_VERDICT = {
+    "correction": "CORRECTION: may be published as a correction",
+    "error_statement": "ERROR STATEMENT: too wrong to correct; the errors may be published",
+    "refused": "REFUSED: nothing may be published from these data",
+}
+
+
+def _wrap(text: str, indent: str = "") -> str:
+    return textwrap.fill(text, 80, initial_indent=indent, subsequent_indent=indent + "  ")
+
+
+def _number(value: float | None, digits: int = 3, *, sign: bool = False) -> str:
+    if value is None or value != value:
+        return "-"
+    if value != 0 and 1e-3 <= abs(value) < 1e6:
+        text = f"{value:+.{digits}g}" if sign else f"{value:.{digits}g}"
+        if "e" in text:
+            text = f"{value:+.0f}" if sign else f"{value:.0f}"
+        return text
+    return f"{value:+.{digits}g}" if sign else f"{value:.{digits}g}"
+
+
+def comparison_text(comparison: Comparison) -> str:
+    """Return the comparison of all tools with the reference."""
+    c = comparison
+    lines = []
+    if c.data_kind == "simulated":
+        lines.append("SIMULATED DATA")
+    worth = ""
+    if c.reference_expanded_w is not None:
+        worth = f" ± {_number(c.reference_expanded_w)} W ({_number(c.reference_expanded_pct, 2)} %)"
+    lines.append(
+        f"reference: {c.reference or 'not named'} at {c.boundary}, mean "
+        f"{_number(c.reference_mean_w, 5)} W{worth}, U with k = 2"
+    )
+    idle = "" if c.idle_w is None else f", idle {_number(c.idle_w, 4)} W"
+    lines.append(f"{c.n_points} points, {c.workloads} workload(s), {c.sessions} session(s){idle}")
+    rows = []
+    for t in c.tools:
+        rows.append(
+            [
+                t.input,
+                _number(t.bias_w, sign=True),
+                f"{_number(t.loa_low_w, sign=True)} .. {_number(t.loa_high_w, sign=True)}",
+                _number(t.bias_pct, sign=True),
+                _number(t.bias_above_idle_pct, sign=True),
+                "-" if t.lag_s is None else f"{t.lag_s:+.2f}",
+                str(t.n),
+            ]
+        )
+    header = ["tool - reference", "bias W", "95 % limits W", "bias %", "above idle %", "lag s", "n"]
+    lines += ["", table(header, rows, right="lrrrrrr"), ""]
+    for t in c.tools:
+        mode = f", mode {t.mode}" if t.mode else ""
+        scope = ", ".join(t.scope) if t.scope else "not stated"
+        fixed = "; a constant times the duration, no measurement" if t.constant else ""
+        lines.append(_wrap(f"{t.input}: {t.source}{mode}; scope: {scope}{fixed}"))
+    lines.append("A difference of scope is a difference, not an error.")
+    lines += [_wrap(f"note: {n}") for n in c.notes]
+    return "\n".join(lines)
+
+
+def fit_text(result: FitResult) -> str:
+    """Return a fit: model, domain, validation, uncertainty, verdict."""
+    r = result
+    lines = []
+    if r.data_kind == "simulated":
+        lines.append("SIMULATED DATA")
+    lines.append(
+        f"{' + '.join(r.inputs)} -> {r.boundary}: {r.form}, {r.n_points} points, "
+        f"{r.levels} levels, {len(r.workloads)} workload(s), {len(r.sessions)} session(s)"
+    )
+    if r.model is not None:
+        rows = []
+        for i, term in enumerate(r.model.terms):
+            u = r.model.covariance[i][i] ** 0.5
+            name = term.input or "1"
+            name += f"^{term.power}" if term.power > 1 else ""
+            name = f"max(0, {name} - {term.knot:.4g})" if term.basis == "hinge" else name
+            rows.append([name, f"{term.value:.6g}", f"{u:.2g}", term.unit])
+        lines += ["", table(["term", "value", "u", "unit"], rows, right="lrrl")]
+        lines.append(f"u: scatter of the fit only, {r.model.dof:g} degrees of freedom")
+    if r.domain is not None:
+        spans = [f"{k} {low:.4g} to {high:.4g}" for k, (low, high) in r.domain.inputs.items()]
+        lines.append(_wrap(f"domain: {'; '.join(spans)}; output {r.domain.output_w[0]:.4g} to "
+                           f"{r.domain.output_w[1]:.4g} W"))  # fmt: skip
+    lines += ["", *_validation_lines(r)]
+    if r.uncertainty:
+        rows = [
+            [
+                c.id,
+                f"{100 * c.u:.2g} %" if c.kind == "relative" else f"{c.u:.2g} W",
+                c.correlation,
+                f"{c.type} {c.status}",
+            ]
+            for c in r.uncertainty
+        ]
+        lines += ["", table(["component", "u", "adds", "type"], rows, right="lrll")]
+    lines += [""] + [_wrap(f"note: {n}") for n in r.notes]
+    lines.append(_VERDICT[r.verdict])
+    lines += [_wrap(f"{x.consequence}: {x.code}: {x.message}", "  ") for x in r.reasons]
+    return "\n".join(lines)
+
+
+def _validation_lines(r: FitResult) -> list[str]:
+    v = r.validation
+    rows = []
+    named: list[tuple[str, ErrorSummary | None]] = [
+        ("before (raw tool)", v.before),
+        ("after, held out", v.after),
+        *[(f"null: {k}", e) for k, e in v.nulls.items()],
+    ]
+    for name, e in named:
+        if e is not None:
+            rows.append(
+                [
+                    name,
+                    _number(e.bias_w, sign=True),
+                    _number(e.rmse_w),
+                    _number(e.mape_pct),
+                    _number(e.max_abs_pct),
+                    _number(e.above_idle_mape_pct),
+                    _number(e.above_idle_max_pct),
+                ]
+            )
+    header = ["", "bias W", "RMSE W", "MAPE %", "max %", "idle+ %", "idle+ max %"]
+    rezeroed = ", zero from its own idle" if v.rezeroed else ""
+    lines = [
+        f"validated on {v.groups} held-out groups ({v.scheme}{rezeroed}), {v.n} points; "
+        "idle+: above idle",
+        table(header, rows, right="lrrrrrr"),
+    ]
+    if v.scheme == "block":
+        lines.append("validated on blocks of one recording: says nothing about another day")
+    if v.coverage_95_pct is not None:
+        lines.append(
+            f"inside the stated 95 % interval: {v.coverage_95_pct:.0f} % of points (with "
+            f"{v.groups} groups the true share lies in {v.coverage_95_low:.0f} to "
+            f"{v.coverage_95_high:.0f} %)"
+        )
+    if 1 < len(v.per_group) <= 12:
+        rows = [
+            [g.group, str(g.n), _number(g.bias_pct, sign=True), _number(g.mape_pct),
+             _number(g.max_abs_pct), f"{g.covered_pct:.0f}"]
+            for g in v.per_group
+        ]  # fmt: skip
+        head = ["held out", "n", "bias %", "MAPE %", "max %", "inside %"]
+        lines += ["", table(head, rows, right="lrrrrr")]
+    return lines
+
+
+def choice_text(results: Sequence[FitResult]) -> str:
+    """Return one line per fit: what each tool is worth as an input."""
+    rows = []
+    for r in results:
+        after = r.validation.after
+        codes = [x.code for x in r.reasons if x.consequence != "flag"]
+        rows.append(
+            [
+                r.inputs[0],
+                r.form,
+                "-" if after is None else _number(after.mape_pct),
+                "-" if after is None else _number(after.above_idle_mape_pct),
+                r.verdict,
+                ", ".join(codes[:2]),
+            ]
+        )
+    header = ["--input", "form", "MAPE %", "idle+ %", "verdict", "because"]
+    return (
+        "each tool fitted alone, errors on held-out groups:\n\n"
+        + table(header, rows, right="llrrll")
+        + "\n\nchoose one: wattcal fit ... --input ID -o profile.json"
+    )
+
+
+def explain_text() -> str:
+    """Return the table of all reasons with threshold, source and consequence."""
+    from ..analysis.verdict import RULES
+
+    lines = ["reasons that a verdict may give:"]
+    for rule in RULES.values():
+        lines.append(
+            _wrap(f"{rule.code} ({rule.consequence}): {rule.text}. Why: {rule.source}.", "  ")
+        )
+    return "\n".join(lines)
+
+
+def verification_text(result: Verification) -> str:
+    """Return a verification."""
+    v = result
+    if v.n == 0:
+        return _wrap(f"{v.profile}: no point could be corrected: {'; '.join(v.flags)}")
+    rows = [
+        ["points", f"{v.n} ({v.refused} refused)"],
+        ["bias", f"{_number(v.bias_w, sign=True)} W"],
+        ["RMSE", f"{_number(v.rmse_w)} W"],
+        ["MAPE, max", f"{_number(v.mape_pct)} %, {_number(v.max_abs_pct)} %"],
+        ["total energy", f"{_number(v.energy_error_pct, sign=True)} %"],
+        ["largest |E_n|", f"{_number(v.e_n_max)}, {_number(v.e_n_passed_pct)} % of points <= 1"],
+        ["inside U", f"{_number(v.coverage_95_pct)} %"],
+        ["verdict", "passed" if v.passed else "FAILED: fewer than 95 % of points with |E_n| <= 1"],
+    ]
+    text = table([v.profile, ""], rows)
+    return "\n".join([text, *[_wrap(f"flag: {f}") for f in v.flags]])
