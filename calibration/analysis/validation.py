@@ -21,11 +21,15 @@ from .results import ErrorSummary, GroupSummary
 __all__ = [
     "SCHEMES",
     "HeldOut",
+    "above_idle_energy_error",
+    "above_idle_errors",
     "choose_scheme",
     "group_labels",
     "hold_out",
     "idle_reference",
+    "raw_errors",
     "summarise",
+    "summarise_groups",
 ]
 
 Floats = npt.NDArray[np.float64]
@@ -256,21 +260,41 @@ def above_idle_errors(
     points: Points, prediction_w: Floats, prediction_idle_w: Floats
 ) -> Floats | None:
     """Return |error| of the power above idle in % of it, for points that are above idle at all."""
-    idle_y = idle_reference(points)
-    if np.all(np.isnan(idle_y)):
+    found = _above_idle(points, prediction_w, prediction_idle_w)
+    return None if found is None else 100 * np.abs(found[0]) / found[1]
+
+
+def above_idle_energy_error(
+    points: Points, prediction_w: Floats, prediction_idle_w: Floats
+) -> float | None:
+    """Return the sum of the absolute errors of the energy above idle, in % of that energy.
+
+    Each point counts with its energy, so that a small denominator cannot decide.
+    """
+    found = _above_idle(points, prediction_w, prediction_idle_w)
+    if found is None:
         return None
+    error, above, seconds = found
+    return 100 * float(np.abs(error) @ seconds) / float(above @ seconds)
+
+
+def _above_idle(
+    points: Points, prediction_w: Floats, prediction_idle_w: Floats
+) -> tuple[Floats, Floats, Floats] | None:
+    """Return error (W), truth (W) and duration (s) above idle of the points that are above it."""
+    idle_y = idle_reference(points)
     above = points.reference_w - idle_y
     sessions = np.array(points.session)
     reach = np.full(points.n, np.nan)
     for session in set(points.session):
         own = points.reference_w[sessions == session]
         reach[sessions == session] = own.max() - own.min()
-    counted = above >= _ABOVE_IDLE_SHARE * reach
-    counted &= above > 0
+    with np.errstate(invalid="ignore"):
+        counted = (above >= _ABOVE_IDLE_SHARE * reach) & (above > 0)
     if not counted.any():
         return None
-    predicted = prediction_w - prediction_idle_w
-    return np.asarray(100 * np.abs(predicted - above)[counted] / above[counted])
+    error = prediction_w - prediction_idle_w - above
+    return error[counted], above[counted], points.duration_s[counted]
 
 
 def summarise_groups(points: Points, held: HeldOut, covered: Mask) -> tuple[GroupSummary, ...]:

@@ -18,7 +18,7 @@ from .model import Fitted
 from .points import Points
 from .results import Reason, Validation, VerdictKind
 from .uncertainty import Interval
-from .validation import HeldOut, idle_reference
+from .validation import HeldOut, above_idle_energy_error, idle_reference
 
 __all__ = ["RULES", "Evidence", "Rule", "judge"]
 
@@ -50,7 +50,8 @@ RULES: dict[str, Rule] = {
         Rule("no_relation", 2, "a gain below 2 of its standard uncertainties",
              "not distinguishable from zero at 95 %", "refuse"),
         Rule("not_better_than_null", 0.9, "held-out error above idle not a tenth below that of a "
-             "null model that ignores the tool, or a tenth above that of a gain alone", "Fahad et al. 2019, Energies 12:2204", "refuse"),
+             "null model that ignores the tool, or a tenth above that of a gain alone",
+             "Fahad et al. 2019, Energies 12:2204", "refuse"),
         Rule("non_monotone", 0, "the correction decreases somewhere in its domain",
              "more work cannot need less power", "refuse"),
         Rule("workload_dependence", 15, "held-out error above idle over 15 % on average",
@@ -167,25 +168,32 @@ def _relation(e: Evidence, rule: Rule) -> str:
 
 
 def _null(e: Evidence, rule: Rule) -> str:
-    after = e.validation.after
-    if after is None or e.fitted is None:
+    if e.held is None or e.fitted is None:
         return ""
-    own, what = after.above_idle_mape_pct, "energy above idle"
-    null = {k: v.above_idle_mape_pct for k, v in e.validation.nulls.items() if v is not None}
-    if own is None:
-        own, what = after.mape_pct, "energy"
-        null = {k: v.mape_pct for k, v in e.validation.nulls.items() if v is not None}
+    held, points, what = e.held, e.points, "energy above idle"
+    predictors = {"": (held.prediction_w, held.prediction_idle_w)}
+    predictors |= {k: (held.nulls_w[k], held.nulls_idle_w[k]) for k in held.nulls_w}
     if e.fitted.form == "gain":  # the correction is that null model
-        null.pop("gain_only", None)
-    # A gain alone also reads the tool: a draw with it says that the intercept adds nothing, not that
-    # the tool does. So it has to win, while the nulls that ignore the tool only have to draw.
+        del predictors["gain_only"]
+    if not points.idle.any():
+        what = "energy"
+        wrong = {
+            k: 100 * float(np.mean(np.abs(p - points.reference_w) / points.reference_w))
+            for k, (p, _) in predictors.items()
+        }
+    else:
+        wrong = {
+            k: above_idle_energy_error(points, p, at_idle) or math.nan
+            for k, (p, at_idle) in predictors.items()
+        }
+    own, null = wrong[""], {k: v for k, v in wrong.items() if k and not math.isnan(v)}
+    # A gain alone also reads the tool: a draw with it says that the intercept adds nothing, not
+    # that the tool does. So it has to win; the nulls that ignore the tool only have to draw.
     bars = {
-        k: v / rule.threshold if k == "gain_only" else v * rule.threshold
-        for k, v in null.items()
-        if v is not None
+        k: v / rule.threshold if k == "gain_only" else v * rule.threshold for k, v in null.items()
     }
     best = min(bars, key=lambda k: bars[k], default=None)
-    if best is None or own < bars[best]:
+    if best is None or math.isnan(own) or own < bars[best]:
         return ""
     return (
         f"held-out {what}: {own:.1f} % error with the tool, {null[best]:.1f} % with the null model "

@@ -156,9 +156,8 @@ def _validation_lines(r: FitResult) -> list[str]:
         lines.append("validated on blocks of one recording: says nothing about another day")
     if v.coverage_95_pct is not None:
         lines.append(
-            f"inside the stated 95 % interval: {v.coverage_95_pct:.0f} % of points (with "
-            f"{v.groups} groups the true share lies in {v.coverage_95_low:.0f} to "
-            f"{v.coverage_95_high:.0f} %)"
+            f"inside the stated 95 % interval: {v.coverage_95_pct:.0f} % of points "
+            f"({v.groups} groups: {v.coverage_95_low:.0f} to {v.coverage_95_high:.0f} %)"
         )
     if 1 < len(v.per_group) <= 12:
         rows = [
