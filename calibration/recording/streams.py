@@ -1,0 +1,254 @@
+"""One stream while it is written: rows collect in memory and leave as Arrow batches."""
+
+from __future__ import annotations
+
+import math
+import threading
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from ..errors import RunError
+from .columns import END_OF_STREAM, schema_of
+from .documents import Descriptor
+from .files import AppendFile
+
+__all__ = ["StreamWriter"]
+
+_ROWS_PER_BATCH: Final = 1 << 15
+# What may wait in memory while the disk refuses: two million rows are ten minutes at 3 kHz.
+_ROWS_AT_MOST: Final = 1 << 21
+
+
+class StreamWriter:
+    """The growing file of one stream; every method may be called from any thread.
+
+    A row whose channels are not all there carries a fault: the one that is given, else `missing`.
+    """
+
+    def __init__(self, path: Path, descriptor: Descriptor, *, windows: bool = False) -> None:
+        self.descriptor = descriptor
+        self.schema = schema_of(descriptor, windows=windows)
+        self.fault_counts: dict[str, int] = {}
+        self._path = path
+        self._names = tuple(c.name for c in descriptor.channels)
+        self._streamed = descriptor.arrival == "streamed"
+        self._windows = windows
+        self._guard = threading.Lock()
+        self._file: AppendFile | None = None
+        self._rows: list[tuple[Any, ...]] = []
+        self._batches: list[pa.RecordBatch] = []
+        self._waiting = 0
+        self._oldest_s: float | None = None
+        self._dirty = False
+        self._closed = False
+
+    def open(self) -> None:
+        """Create the file and write the schema message."""
+        with self._guard:
+            self._file = AppendFile(self._path)
+            self._file.append(self.schema.serialize().to_pybytes())
+
+    def append(
+        self,
+        t_request_ns: int,
+        t_reply_ns: int,
+        values: Mapping[str, float],
+        fault: str | None = None,
+        *,
+        window_ns: int | None = None,
+    ) -> None:
+        """Add one polled row; a channel that is absent or not finite is stored as null.
+
+        Raises:
+            RunError: a value belongs to no channel, or the disk has refused for too long.
+
+        """
+        if not values.keys() <= set(self._names):
+            strange = ", ".join(sorted(values.keys() - set(self._names)))
+            raise RunError(
+                f"Stream {self.descriptor.stream} has the channels {', '.join(self._names)}; "
+                f"got a value for {strange}."
+            )
+        row = tuple(_finite(values.get(name)) for name in self._names)
+        if fault is None and None in row:
+            fault = "missing"
+        window = (window_ns,) if self._windows else ()
+        ticks = (None,) if self._streamed else ()
+        with self._guard:
+            self._count(fault)
+            self._rows.append((t_request_ns, t_reply_ns, *ticks, *window, *row, fault))
+            self._grown(1)
+
+    def append_block(
+        self,
+        t_request_ns: int,
+        t_reply_ns: int,
+        device_ticks: npt.NDArray[np.int64],
+        columns: Mapping[str, npt.NDArray[Any]],
+        fault: str | None = None,
+    ) -> None:
+        """Add a stretch of samples that arrived together at `t_reply_ns`.
+
+        A fault (what was lost before or inside the block) stands in its first row, beside the
+        values that did arrive; an empty block with a fault becomes one row without values.
+        """
+        n = len(device_ticks)
+        if n == 0:
+            if fault is not None:
+                self.append(t_request_ns, t_reply_ns, {}, fault)
+            return
+        self.append_rows(
+            np.full(n, t_request_ns),
+            np.full(n, t_reply_ns),
+            columns,
+            faults=None if fault is None else {0: fault},
+            device_ticks=device_ticks,
+        )
+
+    def append_rows(
+        self,
+        t_request_ns: npt.NDArray[np.int64],
+        t_reply_ns: npt.NDArray[np.int64],
+        columns: Mapping[str, npt.NDArray[Any]],
+        *,
+        faults: Mapping[int, str] | None = None,
+        device_ticks: npt.NDArray[np.int64] | None = None,
+        window_ns: npt.NDArray[np.int64] | None = None,
+    ) -> None:
+        """Add many rows at once, as whole columns; NaN becomes null with a fault.
+
+        `faults` holds texts by row; a row with a null and no text gets `missing`.
+        """
+        if set(columns) != set(self._names):
+            raise RunError(
+                f"Stream {self.descriptor.stream} needs the columns {', '.join(self._names)}; "
+                f"got {', '.join(columns)}."
+            )
+        given: dict[str, npt.NDArray[Any] | None] = {
+            "t_request_ns": t_request_ns,
+            "t_reply_ns": t_reply_ns,
+            "device_ticks": device_ticks,
+            "window_ns": window_ns,
+            **columns,
+        }
+        missing = np.zeros(len(t_reply_ns), dtype=bool)
+        for name in self._names:
+            if columns[name].dtype.kind == "f":
+                missing |= ~np.isfinite(columns[name])
+        texts = dict.fromkeys(np.flatnonzero(missing).tolist(), "missing") | dict(faults or {})
+        arrays = []
+        for field in self.schema:
+            if field.name == "fault":
+                arrays.append(_sparse(texts, missing.size))
+                continue
+            values = given[field.name]
+            if values is None:
+                arrays.append(pa.nulls(missing.size, field.type))
+                continue
+            mask = ~np.isfinite(values) if values.dtype.kind == "f" else None
+            if field.type == pa.float64():
+                values = np.asarray(values, dtype=np.float64)
+            arrays.append(pa.array(values, mask=mask).cast(field.type))
+        batch = pa.RecordBatch.from_arrays(arrays, schema=self.schema)
+        with self._guard:
+            for text in texts.values():
+                self._count(text)
+            self._collect()
+            self._batches.append(batch)
+            self._grown(batch.num_rows)
+
+    def flush(self, *, older_than_s: float = 0.0) -> None:
+        """Hand what waits to the kernel as one batch, if its first row is that old.
+
+        Raises:
+            RunError: the disk refuses; the rows go on waiting.
+
+        """
+        with self._guard:
+            if self._oldest_s is None or time.monotonic() - self._oldest_s < older_than_s:
+                return
+            self._flush()
+
+    def sync(self) -> None:
+        """Wait until what was flushed has reached the disk."""
+        with self._guard:
+            dirty, self._dirty, file = self._dirty, False, self._file
+        if dirty and file is not None and not self._closed:
+            file.sync()
+
+    def close(self) -> None:
+        """Flush, mark the end of the stream and close the file; closing twice is harmless."""
+        with self._guard:
+            if self._closed or self._file is None:
+                return
+            if self._waiting:
+                self._flush()
+            self._file.append(END_OF_STREAM)
+            self._file.sync()
+            self._closed = True
+            self._file.close()
+
+    def _count(self, fault: str | None) -> None:
+        if fault is not None:
+            self.fault_counts[fault] = self.fault_counts.get(fault, 0) + 1
+
+    def _grown(self, rows: int) -> None:
+        """Note that rows wait (the guard is held); flush early when they are many."""
+        if self._closed or self._file is None:
+            raise RunError(f"Stream {self.descriptor.stream} is closed; nothing can be added.")
+        if self._oldest_s is None:
+            self._oldest_s = time.monotonic()
+        self._waiting += rows
+        if self._waiting >= _ROWS_PER_BATCH:
+            try:
+                self._flush()
+            except RunError:
+                if self._waiting >= _ROWS_AT_MOST:
+                    raise
+
+    def _collect(self) -> None:
+        """Turn the single rows that wait into a batch, so that order is kept."""
+        if not self._rows:
+            return
+        columns = zip(*self._rows, strict=True)
+        arrays = [pa.array(c, f.type) for c, f in zip(columns, self.schema, strict=True)]
+        self._batches.append(pa.RecordBatch.from_arrays(arrays, schema=self.schema))
+        self._rows = []
+
+    def _flush(self) -> None:
+        file = self._file
+        if file is None:
+            return
+        self._collect()
+        # One message per flush, but none so large that a cut would lose much.
+        table = pa.Table.from_batches(self._batches, self.schema).combine_chunks()
+        waiting = table.to_batches(max_chunksize=2 * _ROWS_PER_BATCH)
+        while waiting:
+            try:
+                file.append(waiting[0].serialize().to_pybytes())
+            except RunError:
+                self._batches = waiting
+                self._waiting = sum(b.num_rows for b in waiting)
+                raise
+            waiting.pop(0)
+            self._dirty = True
+        self._batches, self._waiting, self._oldest_s = [], 0, None
+
+
+def _sparse(texts: Mapping[int, str], n: int) -> pa.Array:
+    """Return a text column of n rows, null but for the given ones."""
+    if not texts:
+        return pa.nulls(n, pa.string())
+    column = np.full(n, None, dtype=object)
+    column[list(texts)] = list(texts.values())
+    return pa.array(column, pa.string())
+
+
+def _finite(value: float | None) -> float | None:
+    return None if value is None or not math.isfinite(value) else float(value)
