@@ -17,7 +17,7 @@ BASE = {"_profile", "machine", "profile", "toolfiles"}
 ROOMS: dict[str, set[str]] = {
     "errors": set(),
     "_version": set(),
-    "_profile": {"machine", "toolfiles"},
+    "_profile": {"machine", "profile", "toolfiles"},  # the private half of `profile`
     "machine": set(),
     "toolfiles": set(),
     "profile": BASE,
