@@ -8,6 +8,7 @@ finds lies beside this `calibration`.
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import drivers
 
@@ -47,7 +48,11 @@ from drivers import (  # noqa: E402 - only from the right one
     open_meter,
 )
 from drivers.emulators.faults import FAULTS, FaultPlan  # noqa: E402
+from drivers.emulators.pmd_usb import PmdUsbEmulator  # noqa: E402
 from drivers.emulators.pzem004t import Pzem004tEmulator  # noqa: E402
+
+if TYPE_CHECKING:
+    from drivers.meters.pmd_usb import PmdUsbSamples
 
 __all__ = [
     "CATALOG",
@@ -66,6 +71,7 @@ __all__ = [
     "Gone",
     "Implausible",
     "Meter",
+    "PmdUsbEmulator",
     "Pzem004tEmulator",
     "Reading",
     "Refused",
@@ -74,6 +80,14 @@ __all__ = [
     "Transient",
     "TransportError",
     "Unsupported",
+    "decode_pmd_usb",
     "entries",
     "open_meter",
 ]
+
+
+def decode_pmd_usb(data: bytes) -> PmdUsbSamples:
+    """Decode a recorded PMD-USB stream into unwrapped clock counts and raw integers per channel."""
+    from drivers.meters.pmd_usb import decode  # needs numpy, which the base install has not
+
+    return decode(data)

@@ -64,6 +64,19 @@ CATALOG: Final[tuple[Entry, ...]] = (
             ("crosscheck", "tests/wire/test_other_clients.py (pymodbus, minimalmodbus)"),
         ),
     ),
+    Entry(
+        model="pmd-usb",
+        family="PMD-USB",
+        manufacturer="ElmorLabs",
+        interfaces=("USB serial (CH340)",),
+        quantities=("voltage", "current"),
+        driver=".meters.pmd_usb:PmdUsb",
+        emulator=".emulators.pmd_usb:PmdUsbEmulator",
+        evidence=(
+            ("real", "JimZeyuYang/GPU_Power_Benchmark@4b5c944 plotting/data/*/*/PMD_data.bin"),
+            ("spec", "ElmorLabs/PMD-USB@7263a95 PMD/FormPMD.cs"),
+        ),
+    ),
 )
 
 

@@ -21,10 +21,24 @@ from ..errors import Gone
 from .faults import FaultPlan
 from .port import PtyPort
 
-__all__ = ["Device", "NullModem", "PtyServer", "Responder", "Sent", "VirtualClock"]
+__all__ = ["Device", "NullModem", "PtyServer", "Responder", "Sent", "Streamer", "VirtualClock"]
 
 _TICK_S: Final = 0.01
 _LOG: Final = 200_000
+
+
+class Streamer(Protocol):
+    """A device that talks by itself once it has been told to, at a speed of its own."""
+
+    baud: int
+
+    def due(self, t_s: float) -> bytes:
+        """Return what is to be sent by `t_s` (monotonic seconds) and is not sent yet."""
+        ...
+
+    def sent(self, count: int) -> None:
+        """Take note that the line took the first `count` bytes of what was due."""
+        ...
 
 
 class Device(Protocol):
@@ -104,10 +118,12 @@ class PtyServer:
         responder: Responder,
         link: Path | None = None,
         *,
+        streamer: Streamer | None = None,
         reply_delay_s: float = 0.0,
         now_ns: Callable[[], int] = time.monotonic_ns,
     ) -> None:
         self._responder, self._now_ns, self._reply_delay_s = responder, now_ns, reply_delay_s
+        self._streamer = streamer
         self._port = PtyPort(link)
         self.path = str(self._port.path)
         self._orders: deque[tuple[Callable[[], None], threading.Event]] = deque()
@@ -173,14 +189,29 @@ class PtyServer:
                 done.set()
             now_s = self._now_ns() * 1e-9
             wait_s = max(0.0, min(_TICK_S, pending[0][0] - now_s)) if pending else _TICK_S
-            data = self._port.read(wait_s)
+            data = self._port.read(self._stream(now_s, wait_s))
             now_ns = self._now_ns()
+            if not self._same_speed():
+                data = b""  # at another speed it hears nothing that makes sense
             for t_s, answer in self._responder.receive(data, now_ns):
                 serial += 1
                 heapq.heappush(pending, (t_s + self._reply_delay_s, serial, answer))
             self._replug_in_time(now_ns * 1e-9)
             while pending and pending[0][0] <= now_ns * 1e-9:
                 self._port.write(heapq.heappop(pending)[2])
+
+    def _same_speed(self) -> bool:
+        return self._streamer is None or self._streamer.baud == self._port.baud
+
+    def _stream(self, now_s: float, wait_s: float) -> float:
+        """Send what a streaming device has to say; return how long to wait for questions, in s."""
+        if self._streamer is None or not (data := self._streamer.due(now_s)):
+            return wait_s
+        if self._same_speed():
+            self._streamer.sent(self._port.write(data))
+        else:
+            self._streamer.sent(self._port.write(bytes(b ^ 0x5A for b in data)))
+        return min(wait_s, 0.001)
 
     def _replug_in_time(self, now_s: float) -> None:
         until_s = self._responder.unplug_until_s
