@@ -1,0 +1,1 @@
+"""The parts of `calibration.profile`: checks, arithmetic, results. Standard library only."""

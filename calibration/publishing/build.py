@@ -1,0 +1,525 @@
+"""Turn a fit into a profile: every field of the document, checked before it leaves.
+
+A document that this module returns has passed the JSON Schema and the consumer's own checks
+(`load_profile`), its stated vectors recomputed: what is published can be loaded.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import tempfile
+from collections.abc import Mapping, Sequence
+from datetime import UTC, date, datetime, timedelta
+from importlib import resources
+from pathlib import Path
+from typing import Any, Final
+
+from .._profile.assemble import assemble
+from .._version import VERSION
+from ..analysis.results import Component, Domain, ErrorSummary, FitResult, Term, Validation
+from ..errors import FitError, SchemaError
+from ..machine import REQUIRED_KEYS, configuration_digest
+from ..profile import load_profile
+from ..recording.documents import ChannelInfo, Descriptor, Start
+from .inputs import input_entry
+
+__all__ = ["profile_document", "validate", "write_profile"]
+
+_REVIEW_AFTER: Final = timedelta(days=365)
+_TABLE_NODES: Final = 9
+_GPU_SHARE: Final = 0.05
+_OTHER_SHARE: Final = 0.03
+"""Assumed spread between specimens, relative: two boards of one GPU model have been published 4 to
+8 % apart (Yang et al. 2024, arXiv:2312.02741); the rest of a machine differs less."""
+_RECORDED_KEYS: Final = ("kernel", "cpu.governor", "container")
+_SENSITIVE: Final = (("cpu.smt", "inflate", 0.01), ("cpu.microcode", "warn", 0.0),
+                     ("bios.version", "warn", 0.0))  # fmt: skip
+
+
+def profile_document(
+    fit: FitResult,
+    *,
+    run_starts: Sequence[Start],
+    descriptors: Sequence[Descriptor],
+    profile_id: str,
+    title: str | None = None,
+    revision: int = 1,
+    derived_from: Sequence[str] = (),
+    idle_inputs: Mapping[str, float] | None = None,
+    supersedes: str | None = None,
+    license_id: str = "CC0-1.0",
+    now: datetime | None = None,
+) -> dict[str, Any]:
+    """Return the JSON object of a profile made from a fit.
+
+    Args:
+        fit: what the analysis found; `refused` gets no profile.
+        run_starts: the heads of the runs behind it; none for a table of points.
+        descriptors: the streams of those runs: the meter, the tools and their modes.
+        profile_id: `lab/name`; other characters than letters, digits, `.`, `_`, `-` are replaced.
+        title: one line for people; simulated data add a mark to it.
+        revision: counts the published versions of this id from 1.
+        derived_from: the SHA-256 of the raw data, as `sha256:...`.
+        idle_inputs: the inputs' means at idle in W, for a profile that answers above idle only.
+        supersedes: the digest of the revision that this one replaces.
+        license_id: SPDX identifier.
+        now: the instant to stamp, instead of the clock's.
+
+    Raises:
+        FitError: the verdict is `refused`, or the runs belong to different machines.
+        SchemaError: the fit does not make a valid profile (the sentence names the field).
+
+    """
+    if fit.verdict == "refused":
+        why = "; ".join(f"{r.code}: {r.message}" for r in fit.reasons if r.consequence == "refuse")
+        raise FitError(f"A refused fit gets no profile. {why or 'See its reasons.'}")
+    now = now or datetime.now(UTC)
+    simulated = fit.data_kind == "simulated" or any(s.data_kind == "simulated" for s in run_starts)
+    kind = "simulated" if simulated else "measured"
+    units = {name: _unit(name, descriptors) for name in fit.inputs}
+    begun, ended = _days(run_starts, now)
+    correction = fit.verdict == "correction" and fit.model is not None and fit.domain is not None
+    above_idle = correction and any(r.code == "unseen_component" for r in fit.reasons)
+    document: dict[str, Any] = {
+        "$schema": "urn:wattcal:schema:power-profile:1.0",
+        "schema_version": "1.0",
+        "id": _slug(profile_id),
+        "revision": revision,
+        "title": _title(title, fit, simulated),
+        "kind": "correction" if correction else "error_statement",
+        "measurand": {
+            "quantity": "active_power",
+            "unit": "W",
+            "boundary": fit.boundary,
+            "above_idle_only": above_idle,
+        },
+        "inputs": [
+            input_entry(
+                name,
+                unit=units[name],
+                mode=fit.modes.get(name),
+                version=_tool_version(name, run_starts, descriptors),
+                settings=_settings(name, descriptors),
+            )
+            for name in fit.inputs
+        ],
+        "subject": _subject(run_starts, simulated),
+        "calibration": _calibration(fit, begun, ended),
+        "traceability": _traceability(descriptors, simulated),
+        "validity": {
+            "valid_from": now.date().isoformat(),
+            "review_after": (now.date() + _REVIEW_AFTER).isoformat(),
+            "triggers": ["psu_swap", "gpu_swap", "dimm_change", "bios_update", "microcode_update"],
+        },
+        "provenance": {
+            "data_kind": kind,
+            "generated_at": now.strftime("%Y-%m-%dT%H:%M:%SZ"),
+            "generated_by": {"software": "wattcal", "version": VERSION},
+            "derived_from": list(derived_from),
+        },
+        "license": license_id,
+    }
+    if supersedes is not None:
+        document["supersedes"] = supersedes
+    if correction:
+        _add_correction(document, fit, descriptors, idle_inputs)
+    validate(document)
+    load_profile(document, allow_simulated=True)
+    return document
+
+
+def write_profile(document: Mapping[str, Any], path: Path) -> None:
+    """Check a profile once more and write it whole or not at all."""
+    validate(document)
+    load_profile(document, allow_simulated=True)
+    text = json.dumps(document, indent=1, allow_nan=False, ensure_ascii=False) + "\n"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
+    part = Path(name)
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        part.chmod(0o644)
+        part.replace(path)
+    except BaseException:
+        part.unlink(missing_ok=True)
+        raise
+
+
+def validate(document: Mapping[str, Any]) -> None:
+    """Check a document against the normative JSON Schema; raise `SchemaError` with one sentence."""
+    import jsonschema
+
+    text = resources.files("calibration").joinpath("schema/power-profile-1.0.json").read_text()
+    validator = jsonschema.Draft202012Validator(
+        json.loads(text), format_checker=jsonschema.Draft202012Validator.FORMAT_CHECKER
+    )
+    error = jsonschema.exceptions.best_match(validator.iter_errors(document))
+    if error is not None:
+        raise SchemaError(f"Expected a profile by its JSON Schema; {error.json_path}: "
+                          f"{error.message[:300]}")  # fmt: skip
+
+
+def _add_correction(
+    document: dict[str, Any],
+    fit: FitResult,
+    descriptors: Sequence[Descriptor],
+    idle_inputs: Mapping[str, float] | None,
+) -> None:
+    """Add model, uncertainty, domain and the views derived from them."""
+    model, domain = fit.model, fit.domain
+    if model is None or domain is None:
+        raise FitError("A correction needs a model and a domain; the fit has none.")
+    document["model"] = {
+        "kind": "linear_basis",
+        "output": f"P_{fit.boundary}",
+        "additive": model.additive,
+        "terms": [_term(t) for t in model.terms],
+        "covariance": [list(row) for row in model.covariance],
+        "dof": float(model.dof),
+    }
+    applicability: dict[str, Any] = {
+        "domain": {
+            **{k: list(v) for k, v in domain.inputs.items()},
+            "output": list(_output_range(model.terms, domain)),
+        },
+        "extrapolation": "flag",
+        "min_averaging_s": domain.min_averaging_s,
+        "max_averaging_s": domain.max_averaging_s,
+        "workload_classes": list(fit.workloads),
+    }
+    if document["measurand"]["above_idle_only"]:
+        applicability["idle_inputs"] = dict(idle_inputs or _inputs_at_idle(fit))
+    document["applicability"] = applicability
+    gpus = [n for n in fit.inputs if n in ("nvml", "codecarbon_gpu")]
+    document["uncertainty"] = {
+        "components": [_component(c) for c in fit.uncertainty],
+        "stated": {"coverage_factor": 2.0, "coverage_probability": 0.95, "U_at": []},
+        "between_unit": {
+            "u_rel": _OTHER_SHARE,
+            **({"u_rel_by_input": dict.fromkeys(gpus, _GPU_SHARE)} if gpus else {}),
+            "n_units": 1,
+            "status": "assumed",
+        },
+    }
+    _state(document, domain)
+
+
+def _state(document: dict[str, Any], domain: Domain) -> None:
+    """Fill in what the profile states of itself: U at three points, the table, the quick form."""
+    stated = document["uncertainty"]["stated"]
+    points = [
+        {n: _digits(lo + share * (hi - lo), lo, hi) for n, (lo, hi) in domain.inputs.items()}
+        for share in (0.0, 0.5, 1.0)
+    ]
+    today = date.fromisoformat(document["validity"]["valid_from"])
+    bare = assemble(document, None, today)
+    answers = [bare.correct(machine=None, **dict[str, Any](p)) for p in points]
+    # One factor for all that is stated: the largest, so that no stated U is too small.
+    factor = max(float(a.k) for a in answers)
+    stated["coverage_factor"] = factor = round(factor + 5e-5, 4)
+    stated["U_at"] = [
+        {"inputs": p, "P": round(float(a.power_w), 4), "U": round(factor * float(a.u_w), 4)}
+        for p, a in zip(points, answers, strict=True)
+    ]
+    first, (low, high) = next(iter(domain.inputs.items()))
+    given = {n: lo for n, (lo, _) in domain.inputs.items() if n != first}
+    if not low < high:
+        return
+    nodes = [
+        _digits(low + (high - low) * i / (_TABLE_NODES - 1), low, high) for i in range(_TABLE_NODES)
+    ]
+    column = [bare.correct(machine=None, **dict[str, Any]({**given, first: x})) for x in nodes]
+    y = [float(a.power_w) for a in column]
+    expanded = [factor * float(a.u_w) for a in column]
+    document["table"] = {
+        "input": first, "given": given, "unit": "W", "x": nodes,
+        "y": [round(v, 4) for v in y], "U": [round(v, 4) for v in expanded],
+    }  # fmt: skip
+    slope = (y[-1] - y[0]) / (nodes[-1] - nodes[0])
+    intercept = y[0] - slope * nodes[0]
+    worst = max(
+        abs(slope * x + intercept - v) + u for x, v, u in zip(nodes, y, expanded, strict=True)
+    )
+    document["quick"] = {
+        "input": first, "given": given, "slope": slope, "intercept_W": intercept,
+        "U_W": round(worst + 5e-5, 4),
+    }  # fmt: skip
+
+
+def _term(term: Term) -> dict[str, Any]:
+    entry: dict[str, Any] = {"id": term.id, "basis": term.basis}
+    if term.input is not None:
+        entry["input"] = term.input
+    if term.basis == "input" and term.power != 1:
+        entry["power"] = term.power
+    if term.basis == "hinge":
+        entry["knot"] = term.knot
+    return {**entry, "value": term.value, "unit": term.unit}
+
+
+def _component(component: Component) -> dict[str, Any]:
+    entry: dict[str, Any] = {
+        "id": component.id,
+        "kind": component.kind,
+        "u": component.u,
+        "correlation": component.correlation,
+        "type": component.type,
+        "distribution": component.distribution,
+        "status": component.status,
+        "source": component.source,
+    }
+    if component.kind == "absolute":
+        entry["unit"] = "W"
+    if component.dof is not None:
+        entry["dof"] = component.dof
+    if component.correlation == "independent":
+        entry["correlation_time_s"] = component.correlation_time_s or 1.0
+    if component.sessions is not None:
+        entry["sessions"] = {"n": component.sessions, "span_days": component.span_days or 0.0}
+    return entry
+
+
+def _output_range(terms: Sequence[Term], domain: Domain) -> tuple[float, float]:
+    """Return the reference's range, widened to what the model gives at the corners of its inputs.
+
+    The measured range alone would put the model's own value at the lowest input "outside".
+    """
+    low, high = domain.output_w
+    for end in (0, 1):
+        x = {k: v[end] for k, v in domain.inputs.items()}
+        value = sum(
+            t.value
+            * (
+                1.0
+                if t.input is None
+                else max(0.0, x[t.input] - (t.knot or 0.0))
+                if t.basis == "hinge"
+                else x[t.input] ** t.power
+            )
+            for t in terms
+        )
+        low, high = min(low, value), max(high, value)
+    return low, high
+
+
+def _inputs_at_idle(fit: FitResult) -> dict[str, float]:
+    """Return the input at idle for a straight line in one input: where it gives the idle power."""
+    model = fit.model
+    if model is None or fit.idle_w is None or len(fit.inputs) != 1 or not model.additive:
+        raise FitError(
+            "This fit answers above idle only, and the inputs at idle do not follow from it. "
+            "Pass idle_inputs, the inputs' means over the idle points."
+        )
+    constant = sum(t.value for t in model.terms if t.basis == "const")
+    slope = sum(t.value for t in model.terms if t.basis == "input")
+    return {fit.inputs[0]: (fit.idle_w - constant) / slope}
+
+
+def _digits(value: float, low: float, high: float) -> float:
+    """Round a node to four decimals without leaving the domain."""
+    return min(max(round(value, 4), low), high)
+
+
+def _slug(name: str) -> str:
+    """Return an id that the schema accepts: lower case, one slash."""
+    lab, _, rest = name.lower().partition("/")
+    parts = [re.sub(r"[^a-z0-9._-]+", "-", p).strip("-._") for p in (lab, rest)]
+    return f"{parts[0] or 'local'}/{parts[1] or 'profile'}"
+
+
+def _title(title: str | None, fit: FitResult, simulated: bool) -> str:
+    text = title or f"{fit.boundary} power from {' + '.join(fit.inputs)}"
+    return f"SIMULATED: {text}" if simulated and "simulated" not in text.lower() else text
+
+
+def _days(starts: Sequence[Start], now: datetime) -> tuple[str, str]:
+    """Return the first and the last day of the runs (today's for a table without runs)."""
+    days = [datetime.fromtimestamp(s.t_wall_ns / 1e9, UTC).date() for s in starts]
+    return min(days, default=now.date()).isoformat(), max(days, default=now.date()).isoformat()
+
+
+def _channels(name: str, descriptors: Sequence[Descriptor]) -> list[tuple[Descriptor, ChannelInfo]]:
+    return [
+        (d, c)
+        for d in descriptors
+        for c in (*d.channels, *(x.channel for x in d.derived))
+        if c.input == name
+    ]
+
+
+def _unit(name: str, descriptors: Sequence[Descriptor]) -> str:
+    """Return `1` for a load, `W` for anything that is a power or an energy."""
+    found = {c.unit for _, c in _channels(name, descriptors)}
+    return "1" if found == {"1"} or (not found and name == "cpu_load") else "W"
+
+
+def _settings(name: str, descriptors: Sequence[Descriptor]) -> dict[str, Any]:
+    """Return the tool's settings; runs with different ones cannot make one input."""
+    found = [dict(d.configuration) for d, _ in _channels(name, descriptors)]
+    keys = ("pue", "tracking_mode", "rapl_prefer_psys", "rapl_include_dram")
+    for key in keys:
+        values = {json.dumps(f[key]) for f in found if key in f}
+        if len(values) > 1:
+            raise FitError(
+                f"Expected {name} to be recorded with one setting of {key}; got "
+                f"{', '.join(sorted(values))}. Fit the runs apart."
+            )
+    return {k: f[k] for f in found for k in keys if f.get(k) is not None}
+
+
+def _tool_version(
+    name: str, starts: Sequence[Start], descriptors: Sequence[Descriptor]
+) -> str | None:
+    """Return the one version of the tool behind an input, None where it is not recorded."""
+    tool = name.partition("_")[0]
+    found = {s.versions[tool] for s in starts if tool in s.versions}
+    for d, _ in _channels(name, descriptors):
+        version = d.configuration.get("version") or d.identity.get("version")
+        if version:
+            found.add(str(version))
+    if len(found) > 1:
+        raise FitError(
+            f"Expected {name} from one version of {tool}; got {', '.join(sorted(found))}. "
+            "Fit the runs apart: a profile is bound to a version."
+        )
+    return found.pop() if found else None
+
+
+def _subject(starts: Sequence[Start], simulated: bool) -> dict[str, Any]:
+    """Return what a machine must have to be the one calibrated, from the runs' fingerprints."""
+    machines = [s.machine for s in starts]
+    if simulated:
+        ids = {str(m.get("simulation.id", "simulated")) for m in machines} or {"simulated"}
+        if len(ids) > 1:
+            raise FitError(f"Expected runs of one machine; got {', '.join(sorted(ids))}.")
+        match: dict[str, Any] = {"required": {"simulation.id": ids.pop()}}
+        return {"match": match, "config_digest": configuration_digest(match)}
+    required: dict[str, Any] = {}
+    for key in REQUIRED_KEYS:
+        values = [m[key] for m in machines if key in m]
+        if any(v != values[0] for v in values):
+            raise FitError(
+                f"Expected runs of one machine; {key} is {values[0]!r} in one and differs in "
+                "another. A profile belongs to one configuration."
+            )
+        if values and len(values) == len(machines):
+            required[key] = values[0]
+    if not {"cpu.id", "dmi.board_name"} & set(required):
+        required = {}  # "not virtual" alone names no machine
+    match = {"required": required}
+    if required:
+        first = machines[0]
+        match["sensitive"] = [
+            {
+                "key": key,
+                "value": first[key],
+                "on_mismatch": action,
+                **({"u_rel": u} if action == "inflate" else {}),
+            }
+            for key, action, u in _SENSITIVE
+            if key in first
+        ]
+        match["recorded"] = {k: first[k] for k in _RECORDED_KEYS if k in first}
+    subject: dict[str, Any] = {"match": match}
+    if required:
+        subject["config_digest"] = configuration_digest(match)
+    return subject
+
+
+def _calibration(fit: FitResult, begun: str, ended: str) -> dict[str, Any]:
+    return {
+        "begun": begun,
+        "ended": ended,
+        "n_points": fit.n_points,
+        "n_workloads": len(fit.workloads),
+        "n_sessions": len(fit.sessions),
+        "validation": _validation(fit.validation),
+        "reasons": [
+            {"code": r.code, "message": r.message, "consequence": r.consequence}
+            for r in fit.reasons
+        ],
+        "notes": [n for n in fit.notes if n],
+    }
+
+
+def _validation(validation: Validation) -> dict[str, Any]:
+    entry: dict[str, Any] = {
+        "scheme": f"leave-one-{validation.scheme}-out" if validation.scheme != "none" else "none",
+        "groups": validation.groups,
+        "n": validation.n,
+        "rezeroed": validation.rezeroed,
+        **_errors(validation.after),
+        "coverage_95_pct": validation.coverage_95_pct,
+        "coverage_95_low_pct": validation.coverage_95_low,
+        "coverage_95_high_pct": validation.coverage_95_high,
+        "before": _errors(validation.before) if validation.before else None,
+        "nulls": {k: _errors(v) if v else None for k, v in validation.nulls.items()},
+        "per_group": [
+            {
+                "group": g.group, "n": g.n, "bias_pct": g.bias_pct, "mape_pct": g.mape_pct,
+                "max_abs_pct": g.max_abs_pct, "covered_pct": g.covered_pct,
+            }
+            for g in validation.per_group
+        ],
+    }  # fmt: skip
+    return entry
+
+
+def _errors(summary: ErrorSummary | None) -> dict[str, Any]:
+    """Return the errors under the profile's names, whose units are written as in SI."""
+    if summary is None:
+        return {}
+    return {
+        "bias_W": summary.bias_w,
+        "rmse_W": summary.rmse_w,
+        "mape_pct": summary.mape_pct,
+        "max_abs_pct": summary.max_abs_pct,
+        "above_idle_mape_pct": summary.above_idle_mape_pct,
+        "above_idle_max_pct": summary.above_idle_max_pct,
+    }
+
+
+def _traceability(descriptors: Sequence[Descriptor], simulated: bool) -> dict[str, Any]:
+    """Return the meters; without certificates the level is the data sheet's, or none."""
+    chain = []
+    for d in descriptors:
+        if d.role != "meter":
+            continue
+        entry: dict[str, Any] = {
+            "role": "reference_meter",
+            "model": str(d.identity.get("model") or d.source),
+        }
+        for key in ("manufacturer", "firmware"):
+            if d.identity.get(key):
+                entry[key] = str(d.identity[key])
+        spec = next((s for s in map(_specification, d.channels) if s), None)
+        if spec:
+            entry["spec"] = spec
+        if d.cadence_s:
+            entry["sampling_hz"] = round(1 / d.cadence_s, 6)
+        if simulated:
+            entry["simulated"] = True
+        if entry not in chain:
+            chain.append(entry)
+    specified = bool(chain) and all("spec" in entry for entry in chain) and not simulated
+    return {"level": "spec_only" if specified else "none", "chain": chain}
+
+
+def _specification(channel: ChannelInfo) -> str | None:
+    """Return the maker's limit for a power or energy channel, in words."""
+    accuracy = channel.accuracy
+    if accuracy is None or channel.unit not in ("W", "J") or accuracy.get("assumed"):
+        return None
+    parts = [
+        f"{100 * float(accuracy.get('of_reading') or 0):g} % of reading",
+        f"{100 * float(accuracy.get('of_range') or 0):g} % of range",
+        f"{float(accuracy.get('counts') or 0):g} counts",
+        f"{float(accuracy.get('absolute') or 0):g} {channel.unit}",
+    ]
+    text = " + ".join(p for p in parts if not p.startswith("0 ")) or "not stated"
+    return f"{text} ({accuracy['source']})" if accuracy.get("source") else text
