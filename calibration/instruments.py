@@ -44,6 +44,7 @@ from drivers import (  # noqa: E402 - only from the right one
     Transient,
     TransportError,
     Unsupported,
+    channels_of,
     entries,
     open_meter,
 )
@@ -80,6 +81,7 @@ __all__ = [
     "Transient",
     "TransportError",
     "Unsupported",
+    "channels_of",
     "decode_pmd_usb",
     "entries",
     "open_meter",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .catalog import CATALOG, Entry, entries, open_meter
+from .catalog import CATALOG, Entry, channels_of, entries, open_meter
 from .errors import (
     Busy,
     Checksum,
@@ -42,6 +42,7 @@ __all__ = [
     "Transient",
     "TransportError",
     "Unsupported",
+    "channels_of",
     "entries",
     "open_meter",
 ]

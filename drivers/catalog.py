@@ -17,10 +17,19 @@ from dataclasses import dataclass
 from typing import Any, Final, Literal, TypeAlias
 
 from .errors import Unsupported
-from .reading import Meter, StreamingMeter
+from .reading import Channel, Meter, StreamingMeter
 from .transport import open_port
 
-__all__ = ["CATALOG", "ENTRY_POINT_GROUP", "Entry", "Evidence", "entries", "find", "open_meter"]
+__all__ = [
+    "CATALOG",
+    "ENTRY_POINT_GROUP",
+    "Entry",
+    "Evidence",
+    "channels_of",
+    "entries",
+    "find",
+    "open_meter",
+]
 
 ENTRY_POINT_GROUP: Final = "wattcal.drivers"
 _log = logging.getLogger(__name__)
@@ -114,6 +123,17 @@ def find(model: str) -> Entry:
     raise Unsupported(
         f"Expected one of the meters {', '.join(e.model for e in known)}; got {model!r}."
     )
+
+
+def channels_of(model: str) -> tuple[Channel, ...]:
+    """Return the channel table of a model, without opening one.
+
+    Raises:
+        Unsupported: there is no such model; the message names those that exist.
+
+    """
+    channels: tuple[Channel, ...] = _load(find(model).driver).channels
+    return channels
 
 
 def open_meter(

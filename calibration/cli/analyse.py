@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from ..errors import CalibrationError, InputError
 
 if TYPE_CHECKING:
-    from ..analysis import Points
+    from ..analysis import Points, Reference
     from ..profile import Profile
     from ..recording.documents import Descriptor, Start
 
@@ -196,13 +196,30 @@ def _register_step(text: str | None) -> float | None:
     raise InputError(f"--resolution: expected a register step such as 1Wh; got {text!r}.")
 
 
-def _meter(model: str | None) -> Any:
+def _meter(model: str | None) -> Reference | None:
+    """Return what the power channel of a catalogued meter is worth."""
     if model is None:
         return None
-    from ..analysis.segments import reference_of_channel
-    from ..instruments import power_channel
+    from dataclasses import asdict
 
-    return reference_of_channel(model, power_channel(model))
+    from ..analysis.segments import reference_of_channel
+    from ..instruments import channels_of
+    from ..recording.documents import ChannelInfo
+
+    for channel in channels_of(model):
+        if channel.name == "power_w":
+            info = ChannelInfo(
+                name=channel.name,
+                quantity=channel.quantity,
+                unit=channel.unit,
+                kind=channel.kind,
+                window_s=channel.window_s,
+                resolution=channel.resolution,
+                accuracy=asdict(channel.accuracy) if channel.accuracy else None,
+                range_max=channel.range_max,
+            )
+            return reference_of_channel(model, info)
+    raise InputError(f"--meter: expected a meter that reports power; {model} does not.")
 
 
 def _points(arguments: argparse.Namespace) -> int:
