@@ -118,6 +118,13 @@ class Points:
         """Return which points are idle."""
         return np.array([w == "idle" for w in self.workload], dtype=bool)
 
+    def idle_inputs(self, inputs: Sequence[str]) -> dict[str, float] | None:
+        """Return the mean of each input over the idle points, or None without idle points."""
+        idle = self.idle
+        if not idle.any():
+            return None
+        return {k: float(np.nanmean(self.inputs[k].value[idle])) for k in inputs}
+
     def select(self, keep: npt.NDArray[np.bool_]) -> Points:
         """Return the points for which `keep` is true."""
         index = np.flatnonzero(keep)

@@ -12,7 +12,7 @@ from ..errors import CalibrationError, InputError
 if TYPE_CHECKING:
     from ..analysis import Points, Reference
     from ..profile import Profile
-    from ..recording.documents import Descriptor, Start
+    from ..recording.reader import Run
 
 __all__ = ["register"]
 
@@ -146,19 +146,19 @@ def _lab() -> None:
         ) from None
 
 
-def _load(arguments: argparse.Namespace) -> tuple[Points, list[Start], list[Descriptor]]:
+def _load(arguments: argparse.Namespace) -> tuple[Points, list[Run]]:
     """Read every source and join the points."""
     _lab()
     from ..analysis.points import concatenate, read_points
     from ..analysis.segments import run_points
     from ..recording.reader import read_run
 
-    tables, starts, descriptors = [], [], []
+    tables: list[Points] = []
+    runs: list[Run] = []
     for source in arguments.source:
         if source.is_dir():
             run = read_run(source)
-            starts.append(run.start)
-            descriptors.extend(run.descriptors.values())
+            runs.append(run)
             tables.append(
                 run_points(
                     [run],
@@ -178,7 +178,7 @@ def _load(arguments: argparse.Namespace) -> tuple[Points, list[Start], list[Desc
         else:
             found = "a file of another kind" if source.exists() else "nothing"
             raise InputError(f"Expected a run directory or a points.csv at {source}; got {found}.")
-    return concatenate(tables), starts, descriptors
+    return concatenate(tables), runs
 
 
 def _register_step(text: str | None) -> float | None:
@@ -233,7 +233,7 @@ def _points(arguments: argparse.Namespace) -> int:
         return 2
     from ..analysis.points import format_points, write_points
 
-    points, _, _ = _load(arguments)
+    points, _ = _load(arguments)
     if arguments.output is None:
         sys.stdout.write(format_points(points))
     else:
@@ -247,7 +247,7 @@ def _compare(arguments: argparse.Namespace) -> int:
     from .output import print_json
     from .report import comparison_text
 
-    points, _, _ = _load(arguments)
+    points, _ = _load(arguments)
     comparison = compare_points(points)
     if arguments.json:
         print_json(comparison.to_json())
@@ -262,7 +262,7 @@ def _fit(arguments: argparse.Namespace) -> int:
 
     if arguments.input is None:
         return _fit_each(arguments)
-    points, starts, descriptors = _load(arguments)
+    points, runs = _load(arguments)
     from ..analysis.fit import fit_points
 
     result = fit_points(
@@ -283,9 +283,13 @@ def _fit(arguments: argparse.Namespace) -> int:
 
         document = profile_document(
             result,
-            run_starts=starts,
-            descriptors=descriptors,
+            run_starts=[run.start for run in runs],
+            descriptors=[d for run in runs for d in run.descriptors.values()],
             profile_id=arguments.id or f"local/{arguments.output.stem}",
+            derived_from=[
+                f"sha256:{h}" for run in runs if run.stop for h in run.stop.sha256.values()
+            ],
+            idle_inputs=points.idle_inputs(result.inputs),
         )
         write_profile(document, arguments.output)
         print(f"{result.verdict} -> {arguments.output}", file=sys.stderr)
@@ -302,7 +306,7 @@ def _fit_each(arguments: argparse.Namespace) -> int:
     if arguments.output is not None:
         print("wattcal fit: -o needs --input ID, the tool to correct", file=sys.stderr)
         return 2
-    points, _, _ = _load(arguments)
+    points, _ = _load(arguments)
     comparison = compare_points(points)
     results = []
     for key, column in points.inputs.items():
@@ -330,7 +334,7 @@ def _verify(arguments: argparse.Namespace) -> int:
     from .report import verification_text
 
     profile = load_profile(arguments.profile, allow_simulated=arguments.allow_simulated)
-    points, _, _ = _load(arguments)
+    points, _ = _load(arguments)
     result = verify_points(str(arguments.profile), points, _predictor(profile))
     if arguments.json:
         print_json(result.to_json())
@@ -343,7 +347,7 @@ def _predictor(profile: Profile) -> Any:
     """Return a function from the inputs of a point to power, u and k, or to a refusal."""
     wanted = profile.input_ids
 
-    def predict(inputs: dict[str, float]) -> tuple[float, float, float] | str:
+    def predict(inputs: dict[str, Any]) -> tuple[float, float, float] | str:
         missing = [k for k in wanted if k not in inputs]
         if missing:
             return f"no {', '.join(missing)} in the data"
