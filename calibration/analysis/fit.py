@@ -113,9 +113,13 @@ def _select(
 ) -> tuple[Fitted | None, HeldOut | None, Reason | None]:
     """Return the chosen form, its held-out predictions, or why there is none."""
     single = len(inputs) == 1
-    candidates = ("affine", "gain", "quadratic", "hinge") if model == "auto" else (model,)
-    if model == "auto" and not single:
-        candidates = ("affine",)
+    candidates: tuple[str, ...] = (model,)
+    if model == "auto":
+        candidates = ("affine", "gain") if single else ("affine",)
+        # Blocks of one recording share its work: a curve that fits them may be the work's, not the
+        # machine's. Only other workloads, sessions or dates can speak for a curve.
+        if single and scheme in ("workload", "session", "date"):
+            candidates = (*candidates, "quadratic", "hinge")
     data = {k: points.inputs[k].value for k in inputs}
     units = {k: points.inputs[k].unit for k in inputs}
     found: dict[str, tuple[Fitted, HeldOut | None]] = {}

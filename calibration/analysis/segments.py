@@ -178,9 +178,11 @@ def _reference_means(
 ) -> tuple[Floats, Floats, Floats, Floats]:
     """Return mean power, its standard uncertainty, observed time and begin of every point.
 
-    u² = s²·(1+ρ)/(1-ρ)/n + q²/12: the scatter of the windows inside their segment, its lag-1
-    autocorrelation ρ pooled over the run, and the resolution q, which does not average out where a
-    steady signal repeats the same count (GUM F.2.2.1).
+    Steady segments: u² = s²·(1+ρ)/(1-ρ)/n + q²/12, the scatter of the windows inside their segment
+    with its lag-1 autocorrelation ρ pooled over the run, and the resolution q, which does not
+    average out where a steady signal repeats the same count (GUM F.2.2.1). Windows cut from a run
+    without marks are not steady: their scatter is load, which the inputs see as well. They carry
+    the resolution only, and the fit finds the rest as lack of fit.
     """
     energy, length = cut.energy_j, cut.duration_s
     window_w = energy / length
@@ -197,6 +199,7 @@ def _reference_means(
     rho = min(max(products / total, 0.0), 0.97) if total > 0 else 0.0
     own = np.divide(squares, count - 1, out=np.full(count.size, pooled), where=count >= 10)
     scatter = own * (1 + rho) / (1 - rho) / count
+    scatter[[g.block for g in groups]] = 0.0
     resolution = meter.channel.resolution or 0.0
     if meter.channel.kind == "counter":  # two register readings, q/√6, over the time between them
         quantised = (resolution / math.sqrt(6) / duration) ** 2
