@@ -1,1 +1,21 @@
-"""One adapter per software estimator under test."""
+"""The estimators under test: one adapter per tool, each with the mode it runs in."""
+
+from .codecarbon import CodeCarbon
+from .cpu_load import CpuLoad
+from .opened import ESTIMATORS, available, open_estimator
+from .powercap import Zone, find_zones
+from .protocol import Estimator, PushedEstimator
+from .rapl import RaplReader
+
+__all__ = [
+    "ESTIMATORS",
+    "CodeCarbon",
+    "CpuLoad",
+    "Estimator",
+    "PushedEstimator",
+    "RaplReader",
+    "Zone",
+    "available",
+    "find_zones",
+    "open_estimator",
+]

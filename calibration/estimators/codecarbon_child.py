@@ -1,0 +1,222 @@
+"""CodeCarbon in a process of its own: `python -m calibration.estimators.codecarbon_child`.
+
+It runs the real offline tracker, without network, and reports its accumulated energies. They are
+taken from an output handler (`live_out` after every measurement, `out` after the last one), from
+the energies of the total and never from its `*_power` (a mean over samples of unlike length),
+`duration` (it counts the tool's own loading) or utilisation columns. The stamps are those
+of CLOCK_MONOTONIC around the measurement itself.
+
+The first measurement of a process is a warm-up (detection of the hardware, lazy imports): the
+rows begin with the second.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Mapping
+from typing import Any, Final
+
+__all__ = ["main"]
+
+# kWh -> J
+_J: Final = 3.6e6
+_ENERGIES: Final = {
+    "codecarbon_cpu_j": "cpu_energy",
+    "codecarbon_gpu_j": "gpu_energy",
+    "codecarbon_ram_j": "ram_energy",
+    "codecarbon_total_j": "energy_consumed",
+}
+
+
+class _Pipe:
+    """The line to the recorder, on a descriptor that the tool's own prints cannot reach."""
+
+    def __init__(self) -> None:
+        self._descriptor = os.dup(1)
+        os.dup2(2, 1)
+        self._guard = threading.Lock()
+
+    def say(self, what: Mapping[str, Any]) -> None:
+        with self._guard:
+            os.write(self._descriptor, json.dumps(what).encode() + b"\n")
+
+
+class _Stamps:
+    """The instants around the measurement that is reported next."""
+
+    def __init__(self) -> None:
+        self.count, self.t_request_ns, self.t_reply_ns = 0, 0, 0
+
+    def around(self, measure: Any) -> Any:
+        """Wrap the tracker's measurement so that it is stamped."""
+
+        def measured(*args: Any, **kwargs: Any) -> Any:
+            before_ns = time.monotonic_ns()
+            result = measure(*args, **kwargs)
+            self.t_request_ns, self.t_reply_ns = before_ns, time.monotonic_ns()
+            self.count += 1
+            return result
+
+        return measured
+
+
+def _handler(pipe: _Pipe, stamps: _Stamps, columns: tuple[str, ...]) -> Any:
+    from codecarbon.output_methods.base_output import BaseOutput
+
+    class Reporter(BaseOutput):
+        """Sends every total through the pipe and changes nothing."""
+
+        sent = 0
+
+        def live_out(self, total: Any, delta: Any) -> None:
+            if stamps.count >= 2 and stamps.count != self.sent:
+                self.sent = stamps.count
+                pipe.say(
+                    {
+                        "t_request_ns": stamps.t_request_ns,
+                        "t_reply_ns": stamps.t_reply_ns,
+                        "values": {c: getattr(total, _ENERGIES[c]) * _J for c in columns},
+                    }
+                )
+
+        out = live_out
+
+    return Reporter()
+
+
+def _tracker(config: Mapping[str, Any]) -> Any:
+    from codecarbon import OfflineEmissionsTracker
+    from codecarbon.output_methods.base_output import OutputMethod
+
+    return OfflineEmissionsTracker(
+        project_name=config["project_name"],
+        country_iso_code=config["country_iso_code"],
+        measure_power_secs=config["measure_power_secs"],
+        api_call_interval=1,
+        output_methods=[OutputMethod.CSV] if config["save_to_file"] else [],
+        output_dir=config["output_dir"],
+        output_handlers=[],
+        emissions_endpoint=None,
+        log_level="error",
+        allow_multiple_runs=True,
+        **config["options"],
+    )
+
+
+def _inject(tracker: Any, config: Mapping[str, Any]) -> None:
+    """Give the tracker a CPU item that reads another powercap tree in its RAPL mode."""
+    from codecarbon.external.hardware import CPU
+
+    old = next((h for h in tracker._hardware if isinstance(h, CPU)), None)  # noqa: SLF001
+    model = getattr(old, "_model", None) or "unknown"
+    new = CPU(
+        config["output_dir"],
+        "intel_rapl",
+        model,
+        getattr(old, "_tdp", 0),
+        rapl_dir=os.path.join(config["rapl_root"], "class", "powercap", "intel-rapl"),
+    )
+    kept = [h for h in tracker._hardware if h is not old]  # noqa: SLF001
+    tracker._hardware = [*kept, new]  # noqa: SLF001
+
+
+def _summed(item: Any) -> list[str] | None:
+    """Return the RAPL zones that a CPU item adds up; it opens others, which it ignores."""
+    files = getattr(getattr(item, "_intel_interface", None), "_rapl_files", None)
+    if files is None:
+        return None
+    names = [(f.name, os.path.basename(os.path.dirname(f.path))) for f in files]
+    return [zone for name, zone in names if name.startswith("Processor Energy Delta_")]
+
+
+def _mode(tracker: Any) -> dict[str, Any]:
+    """Return how the tracker gets its numbers, as it stands after everything was set up."""
+    from codecarbon._version import __version__
+
+    hardware = []
+    for item in tracker._hardware:  # noqa: SLF001 - it says this nowhere in public
+        hardware.append(
+            {
+                "class": type(item).__name__,
+                "mode": getattr(item, "_mode", None),
+                "tdp_w": getattr(item, "_tdp", None),
+                "model": getattr(item, "_model", None),
+                "summed": _summed(item),
+            }
+        )
+    options = ("tracking_mode", "pue", "wue", "measure_power_secs", "rapl_prefer_psys")
+    forced = ("force_cpu_power", "force_ram_power", "force_mode_cpu_load")
+    return {
+        "version": __version__,
+        "hardware": hardware,
+        **{k: getattr(tracker, f"_{k}", None) for k in (*options, *forced)},
+    }
+
+
+def _wait_for_the_end(parent: int) -> None:
+    """Return when stdin ends, or when the parent is not the parent any more."""
+    ended = threading.Event()
+
+    def read() -> None:
+        while os.read(0, 4096):
+            continue
+        ended.set()
+
+    threading.Thread(target=read, daemon=True).start()
+    while not ended.wait(0.5) and os.getppid() == parent:
+        continue
+
+
+def main() -> int:
+    """Run the tracker until stdin ends, then let it measure once more and write its file."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    parent = int(sys.argv[1])
+    config = json.loads(_first_line())
+    pipe, stamps = _Pipe(), _Stamps()
+    try:
+        tracker = _tracker(config)
+        tracker._ensure_hardware_ready()  # noqa: SLF001 - start() would hide what goes wrong
+        if config["rapl_root"] is not None:
+            _inject(tracker, config)
+        mode = _mode(tracker)
+    except Exception as error:
+        pipe.say({"error": f"{type(error).__name__}: {error}"})
+        return 1
+    classes = {h["class"] for h in mode["hardware"]}
+    columns = tuple(c for c in _ENERGIES if c != "codecarbon_gpu_j" or "GPU" in classes)
+    tracker._do_measurements = stamps.around(tracker._do_measurements)  # noqa: SLF001
+    # Before the file's own handler, so that the last row stands even if the file cannot be written.
+    tracker._output_handlers.insert(0, _handler(pipe, stamps, columns))  # noqa: SLF001
+    t_start_ns = time.monotonic_ns()
+    tracker.start()
+    if tracker._start_time is None or stamps.count == 0:  # noqa: SLF001 - start() hides errors
+        pipe.say({"error": "its tracker did not start"})
+        return 1
+    # perf_counter is CLOCK_MONOTONIC on Linux: the instant from which its counters count.
+    began_ns = round(tracker._start_time * 1e9)  # noqa: SLF001
+    if not t_start_ns <= began_ns <= time.monotonic_ns():
+        began_ns = t_start_ns
+    pipe.say({"ready": {**mode, "columns": columns, "t_start_ns": began_ns}})
+    _wait_for_the_end(parent)
+    tracker.stop()
+    pipe.say({"finished": {"t_start_ns": began_ns, "t_stop_ns": stamps.t_reply_ns}})
+    return 0
+
+
+def _first_line() -> bytes:
+    line = b""
+    while not line.endswith(b"\n"):
+        piece = os.read(0, 1)
+        if not piece:
+            raise SystemExit(0)
+        line += piece
+    return line
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,190 @@
+"""CPU load and the real CodeCarbon: right energy, known mode, and a death that costs one stream."""
+
+from __future__ import annotations
+
+import csv
+import os
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from calibration.errors import EstimatorError, InputError, NotAvailable, WrongMode
+from calibration.estimators import CodeCarbon, CpuLoad, RaplReader, open_estimator
+from calibration.estimators.cpu_load import CpuTimes
+from calibration.instruments import Reading
+
+START_UJ = 100_000_000_000
+PACKAGE_W, DRAM_W = 40.0, 6.0
+
+
+@contextmanager
+def constant_power(root: Path, *, package: str = "package-0") -> Iterator[None]:
+    """A tree whose package delivers 40 W and whose nested dram 6 W, rewritten in place."""
+    control = root / "devices" / "virtual" / "powercap" / "intel-rapl"
+    links = root / "class" / "powercap"
+    links.mkdir(parents=True)
+    control.mkdir(parents=True)
+    (control / "subsystem").symlink_to(links)
+    (links / "intel-rapl").symlink_to(control)
+    files = []
+    for id, name, start_uj, power_w in (
+        ("intel-rapl:0", package, START_UJ, PACKAGE_W),
+        ("intel-rapl:0/intel-rapl:0:0", "dram", 2 * START_UJ, DRAM_W),
+    ):
+        folder = control / id
+        folder.mkdir()
+        (folder / "name").write_text(name)
+        (folder / "max_energy_range_uj").write_text("262143328850")
+        (folder / "energy_uj").write_text(f"{start_uj:012d}\n")
+        (links / folder.name).symlink_to(folder)
+        files.append((os.open(folder / "energy_uj", os.O_WRONLY), start_uj, power_w))
+    ended, begin = threading.Event(), time.monotonic()
+
+    def update() -> None:
+        while not ended.wait(0.001):
+            elapsed_s = time.monotonic() - begin
+            for file, start_uj, power_w in files:
+                os.pwrite(file, b"%012d\n" % int(start_uj + power_w * elapsed_s * 1e6), 0)
+
+    thread = threading.Thread(target=update)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
+        for file, _, _ in files:
+            os.close(file)
+
+
+def mean_w(rows: list[Reading], channel: str) -> float:
+    first, last = rows[0], rows[-1]
+    seconds = (last.t_reply_ns - first.t_reply_ns) / 1e9
+    return (last.values[channel] - first.values[channel]) / seconds
+
+
+def wait_for(condition: object, within_s: float = 30.0) -> None:
+    deadline = time.monotonic() + within_s
+    while not condition():  # type: ignore[operator]
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def test_the_real_codecarbon_on_an_injected_tree(tmp_path: Path) -> None:
+    rows: list[Reading] = []
+    with constant_power(tmp_path / "sys"), RaplReader(tmp_path / "sys") as rapl:
+        own = [rapl.read()]
+        with CodeCarbon(
+            rapl_root=tmp_path / "sys",
+            measure_power_secs=0.25,
+            output_dir=tmp_path,
+            save_to_file=True,
+        ) as tool:
+            assert tool.cpu_mode == "intel_rapl"
+            assert tool.file_window_ns is None
+            wait_for(lambda: rows.extend(tool.drain()) or len(rows) >= 8)
+            rows.extend(tool.finish())
+            descriptor = tool.descriptor()
+            window = tool.file_window_ns
+        own.append(rapl.read())
+    # Truth is known: the counters and the reader's own look at them agree with it.
+    assert mean_w(own, "rapl_package_j") == pytest.approx(PACKAGE_W, rel=0.01)
+    assert mean_w(rows, "codecarbon_cpu_j") == pytest.approx(PACKAGE_W, rel=0.02)
+    assert [r.t_reply_ns for r in rows] == sorted({r.t_reply_ns for r in rows})
+    assert all(r.t_request_ns < r.t_reply_ns for r in rows)
+
+    assert descriptor.mode == "intel_rapl"
+    assert descriptor.source == "codecarbon 3.3.2" or descriptor.source.startswith("codecarbon 3.")
+    cpu = next(h for h in descriptor.configuration["hardware"] if h["class"] == "CPU")
+    assert cpu["summed"] == ["intel-rapl:0"]
+    assert descriptor.configuration["pue"] == 1.0
+    inputs = {c.name: c.input for c in descriptor.channels}
+    assert inputs["codecarbon_cpu_j"] == "codecarbon_cpu"
+    assert inputs["codecarbon_total_j"] == "codecarbon_total"
+    assert inputs["codecarbon_ram_j"] is None, "a constant times the duration is no input"
+    assert descriptor.configuration["constant_times_duration"] == ["ram"]
+    assert "codecarbon_gpu_j" not in inputs or any(
+        h["class"] == "GPU" for h in descriptor.configuration["hardware"]
+    )
+
+    # Its own file holds the energy of the window that we say it covers.
+    assert window is not None
+    with open(tmp_path / "emissions.csv", newline="") as file:
+        (line,) = csv.DictReader(file)
+    seconds = (window[1] - window[0]) / 1e9
+    assert float(line["cpu_energy"]) * 3.6e6 == pytest.approx(PACKAGE_W * seconds, rel=0.02)
+    assert float(line["cpu_energy"]) * 3.6e6 == pytest.approx(
+        rows[-1].values["codecarbon_cpu_j"], rel=1e-6
+    )
+
+
+def test_a_dying_codecarbon_is_an_error_of_its_own_after_its_last_row() -> None:
+    rows: list[Reading] = []
+    with CodeCarbon(measure_power_secs=0.2, id="second", inputs="codecarbon_self") as tool:
+        assert tool.descriptor().stream == "second"
+        assert "codecarbon_self_total" in {c.input for c in tool.descriptor().channels}
+        assert tool.cpu_mode in ("cpu_load", "constant", "intel_rapl")
+        wait_for(lambda: rows.extend(tool.drain()) or rows)
+        os.kill(tool.pid, signal.SIGKILL)
+        with pytest.raises(EstimatorError, match="ended by itself"):
+            wait_for(lambda: rows.extend(tool.drain()))
+    assert rows[0].fault is None
+
+
+def test_a_tree_that_it_would_read_as_nothing_is_the_wrong_mode(tmp_path: Path) -> None:
+    with constant_power(tmp_path / "sys", package="core"), pytest.raises(WrongMode, match="0 W"):
+        CodeCarbon(rapl_root=tmp_path / "sys")
+
+
+def test_a_tree_that_is_not_there_is_named(tmp_path: Path) -> None:
+    with pytest.raises(NotAvailable, match="RAPL"):
+        CodeCarbon(rapl_root=tmp_path / "absent")
+
+
+def test_a_folder_of_the_same_name_is_not_run_by_mistake(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "calibration").mkdir()
+    (tmp_path / "calibration" / "__init__.py").write_text("raise SystemExit('shadowed')")
+    monkeypatch.chdir(tmp_path)
+    with CodeCarbon(measure_power_secs=0.2) as tool:
+        assert tool.version.startswith("3.")
+
+
+def times_of(*looks: tuple[float, float]) -> CpuTimes:
+    remaining = iter(looks)
+    return lambda: next(remaining)
+
+
+def test_cpu_load_is_the_mean_since_the_last_reading() -> None:
+    load = CpuLoad(cpu_times=times_of((100, 1000), (101, 1004), (101, 1004), (104, 1008)))
+    assert load.read().values == {"cpu_load": 0.25}
+    assert "too soon" in (load.read().fault or "")
+    assert load.read().values == {"cpu_load": 0.75}
+
+
+def test_cpu_times_that_go_back_are_a_fault() -> None:
+    load = CpuLoad(cpu_times=times_of((100, 1000), (99, 1004), (100, 1005)))
+    assert "reset" in (load.read().fault or "")
+    assert load.read().values == {"cpu_load": 1.0}
+
+
+def test_cpu_load_of_this_machine_lies_between_0_and_1() -> None:
+    load = CpuLoad()
+    deadline = time.monotonic() + 0.3
+    while time.monotonic() < deadline:
+        sum(range(1000))
+    value = load.read().values["cpu_load"]
+    assert 0.0 < value <= 1.0
+    (channel,) = load.descriptor().channels
+    assert (channel.unit, channel.kind, channel.input) == ("1", "mean", "cpu_load")
+
+
+def test_an_unknown_estimator_is_named_with_the_known_ones() -> None:
+    with pytest.raises(InputError, match="codecarbon"):
+        open_estimator("kepler")
