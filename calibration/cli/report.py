@@ -51,10 +51,8 @@ def comparison_text(comparison: Comparison) -> str:
     worth = ""
     if c.reference_expanded_w is not None:
         worth = f" ± {_number(c.reference_expanded_w)} W ({_number(c.reference_expanded_pct, 2)} %)"
-    lines.append(
-        f"reference: {c.reference or 'not named'} at {c.boundary}, mean "
-        f"{_number(c.reference_mean_w, 5)} W{worth}, U with k = 2"
-    )
+    lines.append(f"reference: {c.reference or 'not named'} at {c.boundary}")
+    lines.append(f"mean {_number(c.reference_mean_w, 5)} W{worth}, U with k = 2")
     idle = "" if c.idle_w is None else f", idle {_number(c.idle_w, 4)} W"
     lines.append(f"{c.n_points} points, {c.workloads} workload(s), {c.sessions} session(s){idle}")
     rows = []
@@ -88,9 +86,10 @@ def fit_text(result: FitResult) -> str:
     lines = []
     if r.data_kind == "simulated":
         lines.append("SIMULATED DATA")
+    lines.append(f"{' + '.join(r.inputs)} -> {r.boundary}: {r.form}")
     lines.append(
-        f"{' + '.join(r.inputs)} -> {r.boundary}: {r.form}, {r.n_points} points, "
-        f"{r.levels} levels, {len(r.workloads)} workload(s), {len(r.sessions)} session(s)"
+        f"{r.n_points} points, {r.levels} levels, {len(r.workloads)} workload(s), "
+        f"{len(r.sessions)} session(s)"
     )
     if r.model is not None:
         rows = []
