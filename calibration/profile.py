@@ -244,14 +244,14 @@ class Profile:
         from ._profile.tools import take_row
         from .toolfiles import codecarbon_row
 
-        taken = take_row(self, codecarbon_row(row), asserted or {})
+        taken = take_row(self, codecarbon_row(row), asserted or {}, any_machine=machine is None)
         result = self.correct_energy(
             taken.duration_s,
             machine=machine,
             mode=taken.mode,
             indicative=indicative,
             duration_u_s=taken.duration_u_s,
-            **taken.inputs,
+            **dict[str, Any](taken.inputs),
         )
         return replace(result, flags=tuple(dict.fromkeys((*taken.flags, *result.flags))))
 

@@ -20,11 +20,12 @@ _RAPL_MODE: Mapping[str, Any] = {
     "pue": 1.0,
 }
 _CODECARBON_FIELDS: Mapping[str, str] = {
-    "codecarbon_total": "energy_consumed",
-    "codecarbon_cpu": "cpu_energy",
-    "codecarbon_gpu": "gpu_energy",
-    "codecarbon_ram": "ram_energy",
+    "total": "energy_consumed",
+    "cpu": "cpu_energy",
+    "gpu": "gpu_energy",
+    "ram": "ram_energy",
 }
+"""By the last part of the id: a second CodeCarbon in a run has another beginning."""
 
 
 def _powercap(domain: str) -> dict[str, Any]:
@@ -93,9 +94,10 @@ def input_entry(
     """
     source: dict[str, Any] = dict(_SOURCES.get(name, {"api": name}))
     aliases = [dict(a) for a in _ALIASES.get(name, ())]
-    field = _CODECARBON_FIELDS.get(name)
+    tool, component = name.partition("_")[0], name.rpartition("_")[2]
+    field = _CODECARBON_FIELDS.get(component) if tool == "codecarbon" else None
     if field is not None:
-        source = {"api": "codecarbon", "domain": name.partition("_")[2]}
+        source = {"api": "codecarbon", "domain": component}
         aliases = [_codecarbon(field, mode, version, settings or {})]
     source["mode"] = mode
     source["version"] = version
