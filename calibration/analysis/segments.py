@@ -18,6 +18,7 @@ from ..errors import InputError, RunError
 from .alignment import Lag, estimate_lag
 from .energy import EnergyCurve, Pieces, pieces
 from .points import InputColumn, Points, Reference, concatenate
+from .steady import steady_stretches
 
 if TYPE_CHECKING:
     from ..recording.documents import ChannelInfo
@@ -42,9 +43,9 @@ def run_points(
 ) -> Points:
     """Cut runs into points.
 
-    `segments` is `steps` (what the run says was running when), `windows:SECONDS` (the whole run in
-    windows of that length, labelled by blocks of 30 s), or `auto` (steps where there are any, else
-    windows of 10 s). `reference` names the meter stream where a run has several. With `align` every
+    `segments` is `steps` (what the run says was running when), `steady` (stretches found in the
+    meter's power, `analysis.steady`), `windows:SECONDS` (the whole run in windows of that length,
+    labelled by blocks of 30 s), or `auto` (steps where there are any, else windows of 10 s). `reference` names the meter stream where a run has several. With `align` every
     input is shifted by its own lag, where the recording determines one.
 
     Raises:
@@ -58,7 +59,7 @@ def run_points(
 def _points(run: Run, segments: str, reference: str | None, align: bool) -> Points:
     meter = _meter_series(run, reference)
     cut = pieces(meter)
-    groups = _groups(run, cut, segments)
+    groups = _groups(run, cut, segments, meter.channel.resolution)
     if not groups:
         raise RunError(
             f"{run.path}: expected meter windows of {meter.stream} inside the segments; found "
@@ -125,7 +126,7 @@ class _Group:
         self.level, self.block = level, block
 
 
-def _groups(run: Run, cut: Pieces, segments: str) -> list[_Group]:
+def _groups(run: Run, cut: Pieces, segments: str, resolution: float | None) -> list[_Group]:
     kind, _, length = segments.partition(":")
     if kind == "auto":
         kind, length = ("steps", "") if run.steps else ("windows", "10")
@@ -142,7 +143,12 @@ def _groups(run: Run, cut: Pieces, segments: str) -> list[_Group]:
             seconds = 0.0
         if seconds > 0:
             return _by_windows(cut, seconds)
-    raise InputError(f"--segments: expected steps or windows:SECONDS; got {segments!r}.")
+    if kind == "steady":
+        return [
+            _Group(index, "unmarked", f"stretch-{i:04d}", math.nan)
+            for i, index in enumerate(steady_stretches(cut, resolution))
+        ]
+    raise InputError(f"--segments: expected steps, steady or windows:SECONDS; got {segments!r}.")
 
 
 def _by_steps(run: Run, cut: Pieces) -> list[_Group]:

@@ -37,7 +37,8 @@ def _sources(parser: argparse.ArgumentParser, *, nargs: str = "+") -> None:
         "--segments",
         default="auto",
         metavar="HOW",
-        help="steps (as told to the machine), windows:SECONDS (whole run, blocks of 30 s), or auto",
+        help="steps (as told to the machine), steady (found in the power), windows:SECONDS (the "
+        "whole run, blocks of 30 s), or auto",
     )
     parser.add_argument(
         "--reference",

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from calibration.analysis import estimate_lag, pieces, total_energy, window_energy
+from calibration.analysis.steady import steady_stretches
 from calibration.recording.documents import ChannelInfo
 from calibration.recording.reader import Series
 
@@ -179,3 +180,14 @@ def test_a_constant_load_has_no_lag_and_a_periodic_one_has_several() -> None:
     lag = estimate_lag(pieces(periodic), pieces(series("counter", fine, energy)), most_s=6.0)
     assert not lag.resolved
     assert "equally well" in lag.reason
+
+
+def test_steady_stretches_leave_out_edges_and_forgive_one_outlier() -> None:
+    power = np.concatenate([np.full(30, 40.0), np.full(4, 70.0), np.full(30, 90.0)])
+    power[10] = 55.0
+    t = np.arange(1.0, power.size + 1.0)
+    first, second = steady_stretches(pieces(series("mean", t, power, window_s=1.0)), 0.1)
+    assert (first[0], first[-1]) == (0, 29)
+    assert (second[0], second[-1]) == (36, 63)
+    ramp = series("mean", t, np.linspace(10, 200, t.size), window_s=1.0)
+    assert steady_stretches(pieces(ramp), 0.1) == ()
