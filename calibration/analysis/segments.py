@@ -45,8 +45,9 @@ def run_points(
 
     `segments` is `steps` (what the run says was running when), `steady` (stretches found in the
     meter's power, `analysis.steady`), `windows:SECONDS` (the whole run in windows of that length,
-    labelled by blocks of 30 s), or `auto` (steps where there are any, else windows of 10 s). `reference` names the meter stream where a run has several. With `align` every
-    input is shifted by its own lag, where the recording determines one.
+    labelled by blocks of 30 s), or `auto` (steps where there are any, else windows of 10 s).
+    `reference` names the meter stream where a run has several. With `align` every input is
+    shifted by its own lag, where the recording determines one.
 
     Raises:
         InputError: `segments` is none of these, or `reference` names no meter stream.
