@@ -26,6 +26,7 @@ _LEAST_BLOCKS: Final = 8
 _LEAST_S: Final = 2.0
 # A quartz is good to 1e-4; a nominal rate read off a data sheet has been seen 2 % wrong.
 _MOST_OFF: Final = 0.03
+_ALREADY_EXACT_NS: Final = 10.0
 
 
 def device_instants(
@@ -68,6 +69,9 @@ def _stretch(ticks: Instants, arrival_ns: Instants, rate: float, nominal: float)
     x_own = (x - zero_x).astype(np.float64)
     y_own = (y - zero_y).astype(np.float64)
     own = (ticks - zero_x).astype(np.float64)
+    off = y_own - nominal * x_own
+    if np.ptp(off) <= _ALREADY_EXACT_NS:  # an import, whose instants come from the ticks
+        return np.asarray(zero_y + np.rint(nominal * own + off[0]).astype(np.int64))
     span_s = float(x_own[-1]) * nominal / 1e9
     pieces = max(1, int(span_s // _STRETCH_S))
     knots, heights = [], []
@@ -95,14 +99,15 @@ def _rate(x: npt.NDArray[np.number], y: npt.NDArray[np.number], nominal: float) 
     if x_own.size < _LEAST_BLOCKS or x_own[-1] * nominal < _LEAST_S * 1e9:
         return nominal
     # Against the nominal rate the numbers are small, and the hull is exact in float64.
-    low = _lower_hull(x_own, y_own - nominal * x_own)
+    late = y_own - nominal * x_own
+    if np.ptp(late) <= _ALREADY_EXACT_NS:
+        return nominal
+    low = _lower_hull(x_own, late)
     middle = float(np.mean(x_own))
     right = int(np.searchsorted(x_own[low], middle, side="right"))
     right = min(max(right, 1), len(low) - 1)
     a, b = low[right - 1], low[right]
-    off = ((y_own[b] - nominal * x_own[b]) - (y_own[a] - nominal * x_own[a])) / (
-        x_own[b] - x_own[a]
-    )
+    off = float((late[b] - late[a]) / (x_own[b] - x_own[a]))
     return nominal + off if abs(off) <= _MOST_OFF * nominal else nominal
 
 

@@ -284,7 +284,7 @@ def test_damage_after_sealing_is_found(tmp_path: Path) -> None:
         (b'{"type": "party"}\n', "line 2: Expected a document of type"),
         (b'{"type": "clock"}\n', "line 2: A clock document needs"),
         (
-            b'{"type": "start", "uid": "x", "t_wall_ns": 1, "data_kind": "measured", "session": "s"}\n',
+            b'{"type":"start","uid":"x","t_wall_ns":1,"data_kind":"measured","session":""}\n',
             "where the run has ended",
         ),
     ],
