@@ -129,6 +129,18 @@ class HistoryFile:
         offset = _HEADER_BYTES + (count - 1) * _RECORD.size
         return Knot(*_RECORD.unpack_from(self._map, offset))
 
+    def at(self, t_ns: int) -> Knot | None:
+        """Return the knot that holds at an instant: the newest that is not later, else the first.
+
+        Looks backwards from the newest, since it is asked for the near past.
+        """
+        knot = None
+        for index in range(self.count - 1, -1, -1):
+            knot = Knot(*_RECORD.unpack_from(self._map, _HEADER_BYTES + index * _RECORD.size))
+            if knot.t_ns <= t_ns:
+                break
+        return knot
+
     def history(self) -> History:
         """Return a copy of what is known so far."""
         size = self.count * _RECORD.size

@@ -63,7 +63,8 @@ class SimulatedMachine:
         package_root = str(Path(__file__).resolve().parents[2])
         path = os.pathsep.join(filter(None, [package_root, os.environ.get("PYTHONPATH")]))
         process = subprocess.Popen(
-            [sys.executable, "-m", f"{__package__}.updater", str(folder), str(os.getpid())],
+            # -P: a folder `calibration` in the current directory must not shadow ours.
+            [sys.executable, "-P", "-m", f"{__package__}.updater", str(folder), str(os.getpid())],
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
@@ -95,11 +96,8 @@ class SimulatedMachine:
 
     def wall_w(self, t_s: float) -> float:
         """Return the wall power at an instant of CLOCK_MONOTONIC in seconds, in W."""
-        last = self._file.last()
-        t_ns = round(t_s * 1e9)
-        if last is not None and t_ns >= last.t_ns:
-            return last.wall_w
-        return self._file.history().power_w(t_ns)
+        knot = self._file.at(round(t_s * 1e9))
+        return 0.0 if knot is None else knot.wall_w
 
     def truth(self) -> History:
         """Return what the machine did so far."""

@@ -94,6 +94,8 @@ def test_file_gives_back_what_was_written_and_refuses_more_than_it_holds(tmp_pat
     second = next_knot(PLAIN, knot, 1_000_000_005, 1.0, "")
     assert file.append(second)
     assert not file.append(second)
+    assert reader.at(1_000_000_004) == reader.at(4) == knot
+    assert reader.at(1_000_000_005) == reader.at(9_000_000_000) == reader.last() == second
     history = reader.history()
     assert history.energy_j(5, 1_000_000_005) == pytest.approx(wall_power_w(PLAIN, 0.25))
     assert history.power_w(4) == history.power_w(5) == wall_power_w(PLAIN, 0.25)
