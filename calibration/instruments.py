@@ -50,6 +50,7 @@ from drivers import (  # noqa: E402 - only from the right one
 )
 from drivers.emulators.faults import FAULTS, FaultPlan  # noqa: E402
 from drivers.emulators.pmd_usb import PmdUsbEmulator  # noqa: E402
+from drivers.emulators.pmd_usb import synthesise as synthesise_pmd_usb  # noqa: E402
 from drivers.emulators.pzem004t import Pzem004tEmulator  # noqa: E402
 
 if TYPE_CHECKING:
@@ -85,6 +86,7 @@ __all__ = [
     "decode_pmd_usb",
     "entries",
     "open_meter",
+    "synthesise_pmd_usb",
 ]
 
 

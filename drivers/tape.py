@@ -29,6 +29,7 @@ __all__ = ["Event", "Recorder", "Replay", "Tape", "TapeError", "load_tape", "par
 
 _TITLE: Final = "# wattcal tape 1"
 Kind: TypeAlias = Literal[">", "<", "=", "!"]
+_KINDS: Final[Mapping[str, Kind]] = {">": ">", "<": "<", "=": "=", "!": "!"}
 
 
 class TapeError(Exception):
@@ -94,11 +95,11 @@ def _event(line: str) -> Event:
     stamp, kind, rest = [*line.split(maxsplit=2), "", ""][:3]
     seconds, _, fraction = stamp.partition(".")
     t_ns = int(seconds) * 1_000_000_000 + int((fraction + "0" * 9)[:9])
-    if kind == ">" or kind == "<":
-        return Event(t_ns, kind, data=bytes.fromhex(rest))
-    if kind == "=" or kind == "!":
-        return Event(t_ns, kind, text=rest)
-    raise ValueError(f"expected SECONDS, one of > < = !, and what passed; got {line!r}")
+    if kind not in _KINDS:
+        raise ValueError(f"expected SECONDS, one of > < = !, and what passed; got {line!r}")
+    if kind in "<>":
+        return Event(t_ns, _KINDS[kind], data=bytes.fromhex(rest))
+    return Event(t_ns, _KINDS[kind], text=rest)
 
 
 def _line(event: Event) -> str:

@@ -71,7 +71,11 @@ def open_port(
     try:
         # timeout: see _SLICE_S; ports with a file descriptor never wait inside pyserial.
         port = pyserial.serial_for_url(
-            name, baudrate=baud, timeout=_SLICE_S, write_timeout=_WRITE_S, exclusive=True
+            name,
+            baudrate=baud,
+            timeout=_SLICE_S,
+            write_timeout=None if name.startswith("rfc2217:") else _WRITE_S,  # unknown to it
+            exclusive=True,
         )
     except ValueError as error:
         raise TransportError(
@@ -196,7 +200,8 @@ def _pyserial() -> ModuleType:
         ) from None
     if not hasattr(serial, "serial_for_url"):
         raise TransportError(
-            f"Expected pyserial; {serial.__file__ or 'a package'} is another package of the name "
-            "`serial`: pip uninstall serial, then pip install 'wattcal[lab]'."
+            "Expected pyserial, but another package owns the name `serial` "
+            f"({getattr(serial, '__file__', None) or 'no file'}): "
+            "pip uninstall serial, then pip install --force-reinstall pyserial."
         )
     return serial

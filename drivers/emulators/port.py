@@ -58,6 +58,7 @@ class PtyPort:
 
         Raises:
             FileExistsError: something that is in use stands under the name.
+            FileNotFoundError: there is no folder for the name.
 
         """
         if self._master is not None:
@@ -66,6 +67,8 @@ class PtyPort:
             raise FileExistsError(
                 f"{self.path} exists already; remove it or choose another name for the port."
             )
+        if not self.path.parent.is_dir():
+            raise FileNotFoundError(f"Expected a folder at {self.path.parent}; there is none.")
         self._master, self._slave = os.openpty()
         tty.setraw(self._slave)
         os.set_blocking(self._master, False)

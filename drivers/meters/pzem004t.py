@@ -1,7 +1,7 @@
 """Peacefair PZEM-004T version 3.0 (TTL) and PZEM-014/016 (RS-485): a mains meter for 80 to 260 V.
 
-Seen: no firmware of our own yet. The frames in `tests/tapes/pzem004t_v3_field_*.tape` were
-captured by others on real modules (see their heads); everything else is from the manual.
+Seen: no module of our own yet. The answers in `tests/tapes/pzem004t_v3_field_readings.tape` were
+captured by others on real modules (see its head); everything else is from the manual.
 
 Sources: "PZEM-004T V3.0 User Manual", sections 1 (ranges, resolution, accuracy) and 2 (protocol);
 mandulaj/PZEM-004T-v30@eec09ab (checksum order, general address); frames in the sources of ESPHome

@@ -1,0 +1,45 @@
+"""Strangers' Modbus clients read our emulator, so that driver and emulator cannot agree alone."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+
+import pytest
+
+from drivers.emulators.pzem004t import Pzem004tEmulator
+
+minimalmodbus = pytest.importorskip("minimalmodbus")
+pymodbus = pytest.importorskip("pymodbus")
+
+
+@pytest.fixture
+def emulator() -> Iterator[Pzem004tEmulator]:
+    with Pzem004tEmulator(15_948.7, power_factor=0.99, energy_wh=70_000) as emulator:
+        yield emulator
+
+
+def test_minimalmodbus_reads_the_emulator(emulator: Pzem004tEmulator) -> None:
+    meter = minimalmodbus.Instrument(emulator.path, 1)
+    meter.serial.baudrate = 9600
+    meter.serial.timeout = 0.5
+    swapped = minimalmodbus.BYTEORDER_LITTLE_SWAP
+    assert meter.read_register(0, 1, functioncode=4) == 230.0
+    assert meter.read_long(3, functioncode=4, byteorder=swapped) == 159_487
+    assert meter.read_long(5, functioncode=4, byteorder=swapped) == 70_000
+    with pytest.raises(minimalmodbus.IllegalRequestError):
+        meter.read_register(77, functioncode=4)
+    meter.serial.close()
+
+
+def test_pymodbus_reads_the_emulator(emulator: Pzem004tEmulator) -> None:
+    from pymodbus.client import ModbusSerialClient
+
+    logging.getLogger("pymodbus").setLevel(logging.CRITICAL)
+    client = ModbusSerialClient(emulator.path, baudrate=9600, timeout=1, retries=0)
+    assert client.connect()
+    words = client.read_input_registers(0, count=10, device_id=1).registers
+    assert words[0] == 2300
+    assert words[3] | words[4] << 16 == 159_487
+    assert client.read_input_registers(9, count=2, device_id=1).isError()
+    client.close()
