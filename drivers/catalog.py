@@ -137,7 +137,7 @@ def channels_of(model: str) -> tuple[Channel, ...]:
 
 
 def open_meter(
-    address: str, *, now_ns: Callable[[], int] = time.monotonic_ns, **options: Any
+    address: str, /, *, now_ns: Callable[[], int] = time.monotonic_ns, **options: Any
 ) -> Meter | StreamingMeter:
     """Open the instrument at `MODEL[,OPTION=VALUE...]@PORT` for this process alone.
 

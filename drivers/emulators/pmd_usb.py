@@ -106,8 +106,11 @@ class PmdUsbEmulator(PtyServer):
         now_ns: Callable[[], int] = time.monotonic_ns,
     ) -> None:
         raw = data.read_bytes() if isinstance(data, Path) else data
+        self.faults = faults or FaultPlan()
         self.device = PmdUsbDevice(raw, speed=speed)
-        super().__init__(Responder(self.device, faults), link, streamer=self.device, now_ns=now_ns)
+        super().__init__(
+            Responder(self.device, self.faults), link, streamer=self.device, now_ns=now_ns
+        )
 
     def unplug(self) -> None:
         """Let the port vanish; the device, which lives on USB power, forgets that it streamed."""

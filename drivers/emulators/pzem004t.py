@@ -46,7 +46,7 @@ class Pzem004tDevice:
         energy_wh: float = 0.0,
     ) -> None:
         for name, value in (("window_s", window_s), ("refresh_s", refresh_s)):
-            if not value > 0:
+            if not 0 < value < 1e6:
                 raise ValueError(f"{name} must be a positive number of seconds; got {value:g}.")
         self._power_w = power_w if callable(power_w) else (lambda _t_s: power_w)
         self.voltage_v, self.frequency_hz, self.power_factor = voltage_v, frequency_hz, power_factor

@@ -1,0 +1,178 @@
+"""Every rule for every meter in the catalogue; a new entry is tested without a new line here."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+from importlib.metadata import EntryPoint
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import drivers.catalog
+from drivers import CATALOG, Entry, Meter, StreamingMeter, entries, open_meter
+from drivers.emulators.pmd_usb import PmdUsbEmulator, synthesise
+from drivers.emulators.pzem004t import Pzem004tEmulator
+from drivers.emulators.served import PtyServer
+from drivers.errors import Busy, DriverError, Gone, Unsupported
+from drivers.tape import load_tape
+
+ROOT = Path(__file__).parent.parent.parent
+# A maker who publishes no accuracy; may only shrink.
+WITHOUT_ACCURACY = {"pmd-usb"}
+# Their evidence is whole recordings in `WATTCAL_DATA` instead of a tape; may only shrink.
+WITHOUT_TAPE = {"pmd-usb"}
+
+every = pytest.mark.parametrize("entry", CATALOG, ids=lambda e: e.model)
+
+
+def driver_of(entry: Entry) -> Any:
+    module, _, name = entry.driver.partition(":")
+    return getattr(importlib.import_module(module, "drivers"), name)
+
+
+def emulator_of(entry: Entry) -> PtyServer:
+    if entry.model == "pmd-usb":
+        return PmdUsbEmulator(synthesise(100.0, 5.0), speed=1.0)
+    return Pzem004tEmulator(100.0)
+
+
+def take_one(meter: Meter | StreamingMeter) -> bool:
+    """Take one reading or block, starting the stream where there is one."""
+    if hasattr(meter, "read_block"):
+        meter.start()
+        return len(meter.read_block().device_ticks) > 0
+    return bool(meter.read().values)
+
+
+def take_until_it_fails(meter: Meter | StreamingMeter) -> None:
+    """Read on: what was on its way when the port vanished may still arrive."""
+    while True:
+        take_one(meter)
+
+
+@every
+def test_channels_say_what_their_numbers_are_worth(entry: Entry) -> None:
+    channels = driver_of(entry).channels
+    assert len({c.name for c in channels}) == len(channels)
+    assert {c.quantity for c in channels} == set(entry.quantities)
+    for channel in channels:
+        assert channel.unit in ("V", "A", "W", "J", "Hz", "1")
+        assert channel.resolution == pytest.approx(float(channel.scale))
+        if channel.accuracy is None:
+            assert entry.model in WITHOUT_ACCURACY
+        else:
+            assert channel.accuracy.source or channel.accuracy.assumed
+        if channel.kind == "mean":
+            assert channel.window_s is not None
+
+
+@every
+def test_the_driver_says_where_its_knowledge_comes_from(entry: Entry) -> None:
+    text = inspect.getdoc(inspect.getmodule(driver_of(entry)))
+    assert text is not None
+    for word in ("Seen:", "Sources:", "Wire", "Quirks"):
+        assert word in text
+    assert {kind for kind, _ in entry.evidence} >= {"spec"}
+    for _, where in entry.evidence:
+        if where.startswith("tests/"):
+            assert (ROOT / where.split(" ")[0]).exists(), where
+
+
+@every
+def test_there_is_a_tape(entry: Entry) -> None:
+    tapes = [load_tape(p) for p in (ROOT / "tests" / "tapes").glob("*.tape")]
+    if entry.model not in WITHOUT_TAPE:
+        assert entry.model in {t.head["model"] for t in tapes}
+
+
+@every
+def test_constructors_have_the_common_shape(entry: Entry) -> None:
+    parameters = inspect.signature(driver_of(entry)).parameters
+    assert next(iter(parameters)) == "transport"
+    assert "now_ns" in parameters
+    assert isinstance(driver_of(entry).baud, int)
+
+
+@every
+def test_opening_reading_and_closing(entry: Entry) -> None:
+    with emulator_of(entry) as emulator:
+        meter = open_meter(f"{entry.model}@{emulator.path}")
+        assert meter.model == entry.model
+        assert meter.identify()["model"] == entry.model
+        with pytest.raises(Busy):
+            open_meter(f"{entry.model}@{emulator.path}")
+        assert take_one(meter)
+        meter.close()
+        meter.close()
+        again = open_meter(f"{entry.model}@{emulator.path}")
+        assert take_one(again)
+        again.close()
+
+
+@every
+def test_unplugged_is_gone_and_a_new_opening_works(entry: Entry) -> None:
+    with emulator_of(entry) as emulator:
+        meter = open_meter(f"{entry.model}@{emulator.path}")
+        assert take_one(meter)
+        emulator.unplug()
+        with pytest.raises(Gone):
+            take_until_it_fails(meter)
+        meter.close()
+        with pytest.raises(Gone, match="there is none"):
+            open_meter(f"{entry.model}@{emulator.path}")
+        emulator.replug()
+        meter = open_meter(f"{entry.model}@{emulator.path}")
+        assert take_one(meter)
+        meter.close()
+
+
+@pytest.mark.parametrize(
+    ("address", "words"),
+    [
+        ("pzem-005@/dev/null", "Expected one of the meters pzem-004t, pmd-usb; got 'pzem-005'"),
+        ("pzem-004t", "Expected MODEL@PORT"),
+        ("@/dev/ttyUSB0", "Expected MODEL@PORT"),
+        ("pzem-004t@", "Expected MODEL@PORT"),
+        ("pzem-004t,colour=3@/dev/ttyUSB0", "has the options address, reply_s; got 'colour'"),
+        ("pzem-004t,address=x@/dev/ttyUSB0", "Expected OPTION=NUMBER"),
+    ],
+)
+def test_a_wrong_address_is_one_sentence(address: str, words: str) -> None:
+    with pytest.raises(Unsupported) as caught:
+        open_meter(address)
+    assert words in str(caught.value)
+
+
+def test_options_stand_in_the_address_or_in_the_call() -> None:
+    with Pzem004tEmulator(50.0, address=7) as emulator:
+        meter = open_meter(f"pzem-004t,address=0x07@{emulator.path}")
+        assert meter.identify()["address"] == "7"
+        meter.close()
+        meter = open_meter(f"PZEM-004T@{emulator.path}", address=7)
+        assert meter.identify()["address"] == "7"
+        meter.close()
+        other = open_meter(f"pzem-004t,address=8,reply_s=0.05@{emulator.path}")
+        with pytest.raises(DriverError):
+            other.read()
+        other.close()
+
+
+THIRD_PARTY = Entry("acme-1", "ACME", "ACME", (), (), "acme:Acme", None, ())
+
+
+def test_other_packages_add_meters_and_cannot_replace_ours(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    here = "drivers.catalog"
+    points = [
+        EntryPoint("broken", "no.such.module:ENTRY", drivers.catalog.ENTRY_POINT_GROUP),
+        EntryPoint("impostor", f"{here}:CATALOG", drivers.catalog.ENTRY_POINT_GROUP),
+        EntryPoint("acme", f"{here}:THIRD_PARTY", drivers.catalog.ENTRY_POINT_GROUP),
+    ]
+    monkeypatch.setattr(drivers.catalog, "THIRD_PARTY", THIRD_PARTY, raising=False)
+    monkeypatch.setattr("importlib.metadata.entry_points", lambda group: points)
+    assert [e.model for e in entries()] == ["pzem-004t", "pmd-usb", "acme-1"]
+    assert "broken" in caplog.text
+    assert "impostor" in caplog.text

@@ -1,0 +1,176 @@
+"""`wattcal meters` and `wattcal emulate`, and the one file that names `drivers`."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from calibration.cli import main
+from calibration.cli.meters import read_profile
+from calibration.errors import InputError
+from calibration.instruments import Gone, open_meter
+
+ROOT = Path(__file__).parent.parent.parent
+
+
+def test_the_list_of_meters(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["meters"]) == 0
+    out = capsys.readouterr().out
+    assert "pzem-004t" in out
+    assert "pmd-usb" in out
+
+
+def test_the_list_of_meters_as_json(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["meters", "--json"]) == 0
+    listed = json.loads(capsys.readouterr().out)
+    assert [m["model"] for m in listed] == ["pzem-004t", "pmd-usb"]
+    for meter in listed:
+        assert list(meter) == [
+            "model",
+            "family",
+            "manufacturer",
+            "interfaces",
+            "quantities",
+            "evidence",
+            "emulator",
+        ]
+        assert {e["kind"] for e in meter["evidence"]} <= {"real", "spec", "calc", "crosscheck"}
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_emulate_serves_until_it_is_stopped(tmp_path: Path, number: signal.Signals) -> None:
+    link = tmp_path / "meter"
+    profile = tmp_path / "profile.csv"
+    profile.write_text("t_s,power_w\n0,40\n0.5,41\n1,42\n1.5,43\n3600,99\n")
+    command = [sys.executable, "-m", "calibration", "emulate", "pzem-004t", "--link", str(link)]
+    with subprocess.Popen(
+        [*command, "--profile", str(profile), "--refresh", "0.1", "--window", "0.1"],
+        cwd=ROOT,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        deadline = time.monotonic() + 30
+        while True:
+            try:
+                meter = open_meter(f"pzem-004t@{link}")
+                break
+            except Gone:
+                assert time.monotonic() < deadline
+                time.sleep(0.02)
+        assert meter.read().values["power_w"] in (40.0, 40.5, 41.0, 42.0, 43.0)
+        meter.close()
+        process.send_signal(number)
+        assert process.wait(20) == 0
+        assert process.stderr is not None
+        assert "Traceback" not in process.stderr.read()
+    assert not os.path.lexists(link)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["pzem-004t", "--power", "12", "--fault", "late=0.1"],
+        ["pmd-usb", "--power", "90"],
+    ],
+)
+def test_emulate_ends_by_itself(arguments: list[str], tmp_path: Path) -> None:
+    link = tmp_path / "meter"
+    assert main(["emulate", *arguments, "--link", str(link), "--seconds", "0.1"]) == 0
+    assert not os.path.lexists(link)
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--fault", "fire=0.1"], "Expected a fault among silent, late"),
+        (["--fault", "late"], "--fault expects NAME=PROBABILITY"),
+        (["--fault", "late=2"], "probability"),
+        (["--power", "nan"], "--power expects watts"),
+        (["--window", "0"], "window_s must be a positive number"),
+        (["--refresh", "-1"], "refresh_s must be a positive number"),
+        (["--window", "nan"], "window_s must be a positive number"),
+        (["--stream", "x.bin"], "--stream replays a pmd-usb"),
+        (["--profile", "missing.csv"], "missing.csv cannot be read"),
+        (["--link", "/dev/null"], "exists already"),
+        (["--link", "/no/such/folder/meter"], "Expected a folder at /no/such/folder"),
+    ],
+)
+def test_a_mistake_is_one_sentence_and_exit_3(
+    options: list[str], words: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    link = tmp_path / "meter"
+    assert main(["emulate", "pzem-004t", "--link", str(link), "--seconds", "0.1", *options]) == 3
+    error = capsys.readouterr().err
+    assert words in error
+    assert error.count("\n") == 1
+    assert not os.path.lexists(link)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("", "expected the header t_s,power_w in line 1"),
+        ("time,watt\n0,1\n", "got 'time,watt'"),
+        ("t_s,power_w\n", "there are none"),
+        ("t_s,power_w\n0,1\n1\n", "line 3: expected two numbers; got '1'"),
+        ("t_s,power_w\n0,1\n1,2,3\n", "line 3: expected two numbers"),
+        ("t_s,power_w\n0,much\n", "line 2: expected two numbers; got '0,much'"),
+        ("t_s,power_w\n0,nan\n", "line 2: expected a time and 0 to 100000 W"),
+        ("t_s,power_w\n0,-5\n", "line 2: expected a time and 0 to 100000 W"),
+        ("t_s,power_w\n1,5\n1,6\n", "line 3: expected a time after 1 s; got 1 s"),
+        ("t_s,power_w\n2,5\n1,6\n", "line 3: expected a time after 2 s"),
+    ],
+)
+def test_a_bad_profile_is_one_sentence(text: str, words: str, tmp_path: Path) -> None:
+    path = tmp_path / "profile.csv"
+    path.write_text(text)
+    with pytest.raises(InputError) as caught:
+        read_profile(path)
+    assert words in str(caught.value)
+
+
+def test_a_profile_that_is_no_text(tmp_path: Path) -> None:
+    path = tmp_path / "profile.csv"
+    path.write_bytes(b"\xff\xfe\x00\x80")
+    with pytest.raises(InputError, match="cannot be read"):
+        read_profile(path)
+
+
+def test_a_profile_holds_each_power_until_the_next(tmp_path: Path) -> None:
+    path = tmp_path / "profile.csv"
+    path.write_text("t_s, power_w\n0,10\n5,20\n\n7.5,30\n")
+    power_w = read_profile(path)
+    assert [power_w(t) for t in (-1, 0, 4.99, 5, 7.4, 7.5, 1e6)] == [10, 10, 10, 20, 20, 30, 30]
+
+
+def test_another_package_named_drivers_is_noticed(tmp_path: Path) -> None:
+    (tmp_path / "drivers").mkdir()
+    (tmp_path / "drivers" / "__init__.py").write_text("")
+    code = (
+        f"import sys; sys.path[:0] = [{str(tmp_path)!r}, {str(ROOT)!r}]\n"
+        "try:\n    import calibration.instruments\n"
+        "except Exception as error:\n    print(type(error).__name__, error)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=tmp_path
+    )
+    assert done.stdout.startswith("NotInstalled Expected the package `drivers` beside")
+    assert str(tmp_path / "drivers") in done.stdout
+
+
+def test_listing_meters_needs_nothing_but_python() -> None:
+    code = (
+        "import sys, calibration.instruments as i; i.entries()\n"
+        "print(sorted({'numpy', 'serial', 'pyarrow', 'codecarbon'} & set(sys.modules)))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT
+    )
+    assert done.stdout.strip() == "[]"
