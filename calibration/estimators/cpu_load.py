@@ -1,12 +1,14 @@
 """CPU load: the share of time that the cores were busy, the simplest estimator of all.
 
-Busy is everything but idle and waiting for a disk; time that a hypervisor took away (steal) is
-neither ours nor idle and counts as elapsed only. Linux keeps these times in clock ticks (10 ms):
-the load of a short window is coarse.
+Busy is user, system and interrupt time (proc(5), /proc/stat); idle, waiting for a disk and time
+that a hypervisor took away (steal) are not. The busy time is divided by our own clock's time and
+the number of cores, because Linux keeps the idle time of a core that sleeps only roughly: it may
+even go back. Times come in clock ticks (10 ms): the load of a short window is coarse.
 """
 
 from __future__ import annotations
 
+import math
 import os
 import time
 from collections.abc import Callable
@@ -15,14 +17,14 @@ from ..errors import NotInstalled
 from ..instruments import Reading
 from ..recording.documents import ChannelInfo, Descriptor
 
-__all__ = ["CpuLoad", "CpuTimes"]
-
-# (busy, elapsed) of all cores together since the machine was started, s
-CpuTimes = Callable[[], tuple[float, float]]
+__all__ = ["CpuLoad"]
 
 
 class CpuLoad:
-    """The mean load of all cores, 0 to 1, since the reading before."""
+    """The mean load of all cores, 0 to 1, since the reading before.
+
+    `busy_s` returns the busy time of all cores together since the machine was started, s.
+    """
 
     since_previous = True
 
@@ -31,17 +33,19 @@ class CpuLoad:
         *,
         id: str = "cpu-load",
         cadence_s: float = 0.2,
-        cpu_times: CpuTimes | None = None,
+        busy_s: Callable[[], float] | None = None,
+        cores: int | None = None,
         now_ns: Callable[[], int] = time.monotonic_ns,
     ) -> None:
         self.id, self.cadence_s, self._now_ns = id, cadence_s, now_ns
-        self._times = cpu_times or _psutil_times()
-        self._busy_s, self._elapsed_s = self._times()
+        self._busy = busy_s or _psutil_busy()
+        self._cores = cores or os.cpu_count() or 1
+        self._tick_s = 1 / os.sysconf("SC_CLK_TCK")
+        self._last_ns, self._last_busy_s = now_ns(), math.nan
+        self.read()
 
     def descriptor(self) -> Descriptor:
         """Return what the one channel means."""
-        cores = os.cpu_count() or 1
-        tick_s = 1 / os.sysconf("SC_CLK_TCK")
         return Descriptor(
             stream=self.id,
             role="estimator",
@@ -54,38 +58,48 @@ class CpuLoad:
                     kind="mean",
                     window_s=self.cadence_s,
                     stamp_at="end",
-                    resolution=tick_s / (cores * self.cadence_s),
+                    resolution=self._tick_s / (self._cores * self.cadence_s),
                     plausible=(0.0, 1.0),
                     input="cpu_load",
                 ),
             ),
             cadence_s=self.cadence_s,
-            mode="busy = not idle, not iowait, not steal",
+            mode="user + nice + system + irq + softirq, over elapsed time and cores",
             scope=("all logical cores",),
-            configuration={"logical_cores": cores, "tick_s": tick_s},
+            configuration={"logical_cores": self._cores, "tick_s": self._tick_s},
         )
 
     def read(self) -> Reading:
-        """Return the mean load since the reading before, 0 to 1."""
+        """Return the mean load since the reading before, 0 to 1.
+
+        The ticks of the last moment may belong to the moment before: a load above 1 by no more than
+        that is 1, anything beyond is a fault, and so are times that went back.
+        """
         t_request_ns = self._now_ns()
         try:
-            busy_s, elapsed_s = self._times()
-        except OSError as error:
-            return Reading(t_request_ns, self._now_ns(), fault=f"unreadable: {error}")
+            busy_s = self._busy()
+        except OSError:
+            busy_s = math.nan
         t_reply_ns = self._now_ns()
-        busy, elapsed = busy_s - self._busy_s, elapsed_s - self._elapsed_s
-        if elapsed <= 0:
-            return Reading(t_request_ns, t_reply_ns, fault="too soon: no tick since the last one")
-        self._busy_s, self._elapsed_s = busy_s, elapsed_s
-        if not 0 <= busy <= elapsed:
-            return Reading(t_request_ns, t_reply_ns, fault="reset: the times went back")
-        return Reading(t_request_ns, t_reply_ns, {"cpu_load": busy / elapsed})
+        available_s = self._cores * (t_reply_ns - self._last_ns) / 1e9
+        worked_s = busy_s - self._last_busy_s
+        self._last_ns, self._last_busy_s = t_reply_ns, busy_s
+        fault = None
+        if math.isnan(worked_s):
+            fault = "unreadable"
+        elif available_s <= 0 or worked_s < 0:
+            fault = "reset"
+        elif worked_s > available_s + 2 * self._cores * self._tick_s:
+            fault = "implausible"
+        if fault is not None:
+            return Reading(t_request_ns, t_reply_ns, fault=fault)
+        return Reading(t_request_ns, t_reply_ns, {"cpu_load": min(worked_s / available_s, 1.0)})
 
     def close(self) -> None:
         """Do nothing: no file stays open."""
 
 
-def _psutil_times() -> CpuTimes:
+def _psutil_busy() -> Callable[[], float]:
     try:
         import psutil
     except ImportError:
@@ -93,12 +107,10 @@ def _psutil_times() -> CpuTimes:
             "CPU load needs psutil, which is not installed: pip install 'wattcal[lab]'"
         ) from None
 
-    def times() -> tuple[float, float]:
+    def busy_s() -> float:
         t = psutil.cpu_times()
         # Time of guests is part of user and nice already (proc(5), /proc/stat).
-        parts = {k: getattr(t, k, 0.0) for k in ("user", "nice", "system", "irq", "softirq")}
-        busy_s = sum(parts.values())
-        rest_s = sum(getattr(t, k, 0.0) for k in ("idle", "iowait", "steal"))
-        return busy_s, busy_s + rest_s
+        parts = (getattr(t, k, 0.0) for k in ("user", "nice", "system", "irq", "softirq"))
+        return float(sum(parts))
 
-    return times
+    return busy_s

@@ -19,7 +19,7 @@ class Estimator(Protocol):
     """An estimator that answers when it is asked.
 
     `id` names its stream, `cadence_s` is how often it likes to be asked, in seconds.
-    `since_previous` says that each value is the mean since the reading before it.
+    `since_previous` says that each value is the mean since the reading before it, good or failed.
     """
 
     id: str

@@ -151,13 +151,13 @@ class RaplReader:
         )
 
     def read(self) -> Reading:
-        """Take one reading of all zones, J; a fault names the zone and what it did."""
+        """Take one reading of all zones, J; a fault says what went wrong, and with which zone."""
         try:
             t_request_ns, t_reply_ns, values = self._look()
         except (OSError, ValueError) as error:
             now_ns = self._now_ns()
             code = "unreadable" if isinstance(error, OSError) else "malformed"
-            return Reading(now_ns, now_ns, fault=f"{code}: {error}")
+            return Reading(now_ns, now_ns, fault=code)
         elapsed_s = max(t_reply_ns - self._t_last_ns, 0) / 1e9
         self._t_last_ns = t_request_ns
         faults = []
@@ -176,7 +176,7 @@ class RaplReader:
             counter.last_uj = value
         if faults:
             self._sum_uj = {i: max(v, 0) for i, v in self._sum_uj.items()}
-            return Reading(t_request_ns, t_reply_ns, fault="; ".join(faults))
+            return Reading(t_request_ns, t_reply_ns, fault=", ".join(faults))
         joules = {f"{i}_j": v / 1e6 for i, v in self._sum_uj.items()}
         joules |= {_column(c.zone): c.last_uj / 1e6 for c in self._counters}
         return Reading(t_request_ns, t_reply_ns, joules)
@@ -239,17 +239,19 @@ def _open(zone: Zone, root: Path) -> _Counter:
 
 
 def _step(counter: _Counter, value_uj: int, elapsed_s: float) -> int:
-    """Return the energy since the last reading, uJ, or raise `_Lost` where nobody can know it."""
+    """Return the energy since the last reading, uJ, or raise `_Lost` where nobody can know it.
+
+    `undecidable`: the gap was so long that the counter may have wrapped any number of times;
+    `reset`: it went back, or ahead, by more than any energy explains.
+    """
     zone, most_uj = counter.zone, _MOST_W * (elapsed_s + _RENEWAL_S) * 1e6
     if most_uj >= zone.wrap_uj:
-        raise _Lost(
-            f"undecidable: {zone.id} was not read for {elapsed_s:.1f} s and may have wrapped"
-        )
+        raise _Lost(f"undecidable {zone.id}")
     step_uj = value_uj - counter.last_uj
     if step_uj < 0:
         step_uj += zone.wrap_uj
     if not 0 <= step_uj <= most_uj:
-        raise _Lost(f"reset: {zone.id} went from {counter.last_uj} to {value_uj} uJ")
+        raise _Lost(f"reset {zone.id}")
     return step_uj
 
 

@@ -210,8 +210,7 @@ def test_a_counter_that_went_back_is_a_reset_and_never_a_number(tree: Tree) -> N
         tree.set("intel-rapl:0:0", 6_001_000)
         reading = rapl.read()
         assert reading.values == {}
-        assert reading.fault is not None
-        assert reading.fault.startswith("reset: intel-rapl:0 ")
+        assert reading.fault == "reset intel-rapl:0"
         clock.sleep(1.0)
         tree.set("intel-rapl:0", 33_000_000)
         after = rapl.read()
@@ -238,7 +237,7 @@ def test_a_gap_as_long_as_a_wrap_cannot_be_decided(tree: Tree) -> None:
         tree.set("intel-rapl:0", 20_000_000)
         reading = rapl.read()
         assert reading.values == {}
-        assert (reading.fault or "").startswith("undecidable: intel-rapl:0")
+        assert reading.fault == "undecidable intel-rapl:0"
         clock.sleep(1)
         tree.set("intel-rapl:0", 30_000_000)
         assert rapl.read().values["rapl_package_j"] == 10.0
@@ -253,7 +252,7 @@ def test_a_failed_read_is_a_fault_and_loses_no_energy(tree: Tree) -> None:
             tree.set("intel-rapl:0", text)
             reading = rapl.read()
             assert reading.values == {}
-            assert (reading.fault or "").startswith(code)
+            assert reading.fault == code
         clock.sleep(1)
         tree.set("intel-rapl:0", 75_000_000)
         assert rapl.read().values["rapl_package_j"] == 75.0

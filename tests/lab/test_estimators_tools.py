@@ -15,7 +15,6 @@ import pytest
 
 from calibration.errors import EstimatorError, InputError, NotAvailable, WrongMode
 from calibration.estimators import CodeCarbon, CpuLoad, RaplReader, open_estimator
-from calibration.estimators.cpu_load import CpuTimes
 from calibration.instruments import Reading
 
 START_UJ = 100_000_000_000
@@ -156,22 +155,44 @@ def test_a_folder_of_the_same_name_is_not_run_by_mistake(
         assert tool.version.startswith("3.")
 
 
-def times_of(*looks: tuple[float, float]) -> CpuTimes:
-    remaining = iter(looks)
-    return lambda: next(remaining)
+def load_of(*looks: tuple[float, float], cores: int = 4) -> CpuLoad:
+    """CPU load that sees these (seconds, busy seconds), one look after the other."""
+    clock = iter([0, *(round(t * 1e9) for t, _ in looks for _ in "ab")])
+    busy = iter([b for _, b in looks])
+    return CpuLoad(busy_s=lambda: next(busy), now_ns=lambda: next(clock), cores=cores)
 
 
 def test_cpu_load_is_the_mean_since_the_last_reading() -> None:
-    load = CpuLoad(cpu_times=times_of((100, 1000), (101, 1004), (101, 1004), (104, 1008)))
+    load = load_of((10, 100), (11, 101), (13, 107))
     assert load.read().values == {"cpu_load": 0.25}
-    assert "too soon" in (load.read().fault or "")
     assert load.read().values == {"cpu_load": 0.75}
 
 
-def test_cpu_times_that_go_back_are_a_fault() -> None:
-    load = CpuLoad(cpu_times=times_of((100, 1000), (99, 1004), (100, 1005)))
-    assert "reset" in (load.read().fault or "")
+def test_ticks_of_the_moment_before_are_no_load_above_one() -> None:
+    load = load_of((10, 100), (10.1, 100.41), (10.2, 100.81), (10.3, 102.0))
     assert load.read().values == {"cpu_load": 1.0}
+    assert load.read().values["cpu_load"] == pytest.approx(1.0)
+    assert load.read().fault == "implausible"
+
+
+def test_cpu_times_that_go_back_are_a_fault() -> None:
+    load = load_of((10, 100), (11, 99), (12, 103))
+    assert load.read().fault == "reset"
+    assert load.read().values == {"cpu_load": 1.0}
+
+
+def test_times_that_cannot_be_read_leave_a_gap_of_two_rows() -> None:
+    looks = iter([100.0, OSError(5, "gone"), 103.0, 104.0])
+    instants = iter(range(0, 10**12, 5 * 10**8))
+
+    def busy_s() -> float:
+        look = next(looks)
+        if isinstance(look, OSError):
+            raise look
+        return look
+
+    load = CpuLoad(busy_s=busy_s, now_ns=lambda: next(instants), cores=4)
+    assert [load.read().fault for _ in range(3)] == ["unreadable", "unreadable", None]
 
 
 def test_cpu_load_of_this_machine_lies_between_0_and_1() -> None:

@@ -1,0 +1,93 @@
+"""From an instrument's channels to the descriptor that stands in the run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import TypeGuard
+
+from ..instruments import Channel, Meter, StreamingMeter
+from ..recording.documents import ChannelInfo, Derived, Descriptor
+
+__all__ = ["default_cadence_s", "descriptor_from_meter", "is_streaming"]
+
+
+def is_streaming(meter: Meter | StreamingMeter) -> TypeGuard[StreamingMeter]:
+    """Return whether the instrument talks by itself."""
+    return hasattr(meter, "read_block")
+
+
+def default_cadence_s(meter: Meter | StreamingMeter) -> float:
+    """Return how often a polled instrument is asked: once per averaging window, 0.1 s to 1 s."""
+    windows = [c.window_s for c in meter.channels if c.window_s is not None]
+    return min(max(min(windows, default=1.0), 0.1), 1.0)
+
+
+def descriptor_from_meter(
+    stream: str,
+    meter: Meter | StreamingMeter,
+    *,
+    boundary: str = "psu_ac_input",
+    cadence_s: float | None = None,
+    identity: Mapping[str, str] | None = None,
+) -> Descriptor:
+    """Return what the columns of a meter's stream mean.
+
+    A streaming instrument with rails of voltage and current (`<rail>_v`, `<rail>_i`) has their
+    power, `power_w`, as a channel that the reader computes.
+    """
+    streaming = is_streaming(meter)
+    derived = _power_of_rails(meter.channels) if streaming else ()
+    return Descriptor(
+        stream=stream,
+        role="meter",
+        source=meter.model,
+        channels=tuple(_info(c, raw=streaming) for c in meter.channels),
+        boundary=boundary,
+        derived=derived,
+        arrival="streamed" if streaming else "polled",
+        cadence_s=None if streaming else cadence_s or default_cadence_s(meter),
+        tick_rate_hz=getattr(meter, "tick_rate_hz", None),
+        identity=dict(identity or {}),
+    )
+
+
+def _info(channel: Channel, *, raw: bool) -> ChannelInfo:
+    """Return one channel; only raw integers keep their scale, a reading is scaled already."""
+    return ChannelInfo(
+        name=channel.name,
+        quantity=channel.quantity,
+        unit=channel.unit,
+        kind=channel.kind,
+        window_s=channel.window_s,
+        stamp_at=channel.stamp_at,
+        resolution=channel.resolution,
+        accuracy=None if channel.accuracy is None else asdict(channel.accuracy),
+        wrap=channel.wrap,
+        scale=channel.scale.as_integer_ratio() if raw else None,
+        range_max=channel.range_max,
+        assumed=channel.assumed,
+    )
+
+
+def _power_of_rails(channels: tuple[Channel, ...]) -> tuple[Derived, ...]:
+    by_name = {c.name: c for c in channels}
+    rails = [n.removesuffix("_v") for n in by_name if n.endswith("_v")]
+    terms = tuple((f"{r}_v", f"{r}_i") for r in rails if f"{r}_i" in by_name)
+    if not terms or "power_w" in by_name:
+        return ()
+    voltage = by_name[terms[0][0]]
+    return (
+        Derived(
+            channel=ChannelInfo(
+                name="power_w",
+                quantity="power",
+                unit="W",
+                kind=voltage.kind,
+                window_s=voltage.window_s,
+                stamp_at=voltage.stamp_at,
+                assumed=voltage.assumed,
+            ),
+            terms=terms,
+        ),
+    )

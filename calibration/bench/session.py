@@ -1,0 +1,306 @@
+"""One recording: plan x meters x estimators -> a sealed run.
+
+The main thread follows the plan and tells the machine what to do; every source has a thread of its
+own. The run is sealed in every case: at the end of the plan, when it is stopped, on Ctrl-C (also a
+second one), and with the reason when something unexpected ends it.
+"""
+
+from __future__ import annotations
+
+import math
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final, cast
+
+from ..estimators import Estimator, PushedEstimator
+from ..instruments import DriverError, Meter, StreamingMeter, Transient
+from ..plans import IDLE, Due, Plan, due
+from ..recording.documents import Fault, Step
+from ..recording.writer import ExitStatus, RunWriter, StreamWriter
+from ..workloads import WorkloadRunner
+from .describe import descriptor_from_meter, is_streaming
+from .interrupts import Interrupts
+from .polled import MeterSampler, PolledSampler
+from .pushed import PushedSampler
+from .sampler import Sampler
+from .streamed import StreamSampler
+from .threads import SamplerThread
+
+__all__ = ["AnyEstimator", "AnyMeter", "Snapshot", "record"]
+
+AnyMeter = Meter | StreamingMeter
+AnyEstimator = Estimator | PushedEstimator
+
+_FRAME_S: Final = 0.25
+_LOOK_S: Final = 0.1
+_IDENTIFY_TRIES: Final = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """The state of a recording, for whoever looks on.
+
+    `index` is the step's number, -1 while the machine warms up (`workload` is `None` then).
+    `watts` holds what each source reads (NaN: nothing yet), `faults` how many rows failed.
+    """
+
+    t_s: float
+    total_s: float
+    index: int
+    steps: int
+    workload: str | None
+    level: float | None
+    watts: Mapping[str, float]
+    faults: Mapping[str, int]
+
+
+def record(
+    plan: Plan,
+    meters: Mapping[str, AnyMeter],
+    estimators: Sequence[AnyEstimator],
+    writer: RunWriter,
+    *,
+    on_progress: Callable[[Snapshot], None] | None = None,
+    stop: threading.Event | None = None,
+    boundary: str = "psu_ac_input",
+    reopen: Mapping[str, Callable[[], AnyMeter]] | None = None,
+    cadence_s: Mapping[str, float] | None = None,
+    cores: int | None = None,
+) -> None:
+    """Carry out a plan, record every source meanwhile, and seal the run.
+
+    `meters` are open, by the name of their stream; `reopen` says how one is opened again when its
+    port has vanished (without, it stays away). `cadence_s` overrides how often a meter is asked.
+    `stop` ends the recording early from another thread. Whoever opened meters and estimators
+    closes them.
+
+    Raises:
+        KeyboardInterrupt: somebody pressed Ctrl-C; the run is sealed as `abort`.
+        CalibrationError, DriverError: a workload or meter could not be started, the disk is full;
+            the run is sealed as `fail`.
+
+    """
+    with Interrupts() as interrupts:
+        session = _Session(plan, writer, on_progress, stop or threading.Event(), interrupts)
+        try:
+            with WorkloadRunner(plan.workloads, cores=cores) as workloads:
+                try:
+                    session.open(meters, estimators, boundary, reopen or {}, cadence_s or {})
+                    session.follow(workloads)
+                finally:
+                    session.end_step(workloads)
+                    session.close()
+            session.raise_failure()
+        except BaseException as error:
+            _seal(writer, "fail", f"{type(error).__name__}: {error}", error)
+            raise
+        if interrupts.seen:
+            _seal(writer, "abort", "interrupted", None)
+            raise KeyboardInterrupt
+        if session.stopped:
+            _seal(writer, "abort", "stopped before the plan was over", None)
+        else:
+            _seal(writer, "success", None, None)
+
+
+def _seal(
+    writer: RunWriter, status: ExitStatus, reason: str | None, error: BaseException | None
+) -> None:
+    """Seal; where a first error is on its way, a second one is a note on it."""
+    try:
+        writer.seal(status, reason)
+    except Exception as second:
+        if error is None:
+            raise
+        error.add_note(f"The run could not be sealed either: {second}")
+
+
+class _Session:
+    """What is in motion while a plan runs."""
+
+    def __init__(
+        self,
+        plan: Plan,
+        writer: RunWriter,
+        on_progress: Callable[[Snapshot], None] | None,
+        stop: threading.Event,
+        interrupts: Interrupts,
+    ) -> None:
+        self.plan, self.writer = plan, writer
+        self.stopped = False
+        self._stop, self._interrupts = stop, interrupts
+        self._on_progress = on_progress
+        self._samplers: list[Sampler] = []
+        self._threads: list[SamplerThread] = []
+        self._halt = threading.Event()
+        self._step: tuple[Due, int] | None = None
+        self._shown_s = -math.inf
+
+    def open(
+        self,
+        meters: Mapping[str, AnyMeter],
+        estimators: Sequence[AnyEstimator],
+        boundary: str,
+        reopen: Mapping[str, Callable[[], AnyMeter]],
+        cadence_s: Mapping[str, float],
+    ) -> None:
+        """Describe every stream and set every source in motion."""
+        metered = [
+            (
+                meter,
+                self.writer.open_stream(
+                    descriptor_from_meter(
+                        stream,
+                        meter,
+                        boundary=boundary,
+                        cadence_s=cadence_s.get(stream),
+                        identity=_identity(meter),
+                    )
+                ),
+                reopen.get(stream),
+            )
+            for stream, meter in meters.items()
+        ]
+        estimated = [
+            (
+                estimator,
+                self.writer.open_stream(
+                    estimator.descriptor(), windows=getattr(estimator, "since_previous", False)
+                ),
+            )
+            for estimator in estimators
+        ]
+        begin_ns = time.monotonic_ns()
+        self._samplers = [
+            *(_of_meter(m, sink, self.writer, begin_ns, again) for m, sink, again in metered),
+            *(_of_estimator(e, sink, self.writer, begin_ns) for e, sink in estimated),
+        ]
+        self._threads = [SamplerThread(s, self.writer, self._halt) for s in self._samplers]
+        for thread in self._threads:
+            thread.start()
+
+    def follow(self, workloads: WorkloadRunner) -> None:
+        """Tell the machine what is due until the plan is over or somebody stops it."""
+        begin_ns = time.monotonic_ns()
+        while True:
+            t_s = (time.monotonic_ns() - begin_ns) / 1e9
+            now = due(self.plan, t_s)
+            if now is None or self._must_stop():
+                self.stopped = now is not None
+                break
+            if now.step is not None and (self._step is None or self._step[0].index != now.index):
+                self.end_step(workloads)
+                workloads.start(now.step.workload, now.step.level)
+                self._step = now, time.monotonic_ns()
+            self._show(t_s, now)
+            self._stop.wait(min(now.left_s, _LOOK_S))
+
+    def end_step(self, workloads: WorkloadRunner) -> None:
+        """Stop what runs and write down what it did; a step that was cut short says so."""
+        if self._step is None:
+            return
+        (now, t_start_ns), self._step = self._step, None
+        t_end_ns = time.monotonic_ns()
+        achieved = dict(workloads.stop())
+        step = self.plan.steps[now.index]
+        lasted_s = (t_end_ns - t_start_ns) / 1e9
+        if lasted_s < 0.9 * step.duration_s:
+            achieved["cut_short"] = True
+        if "lost_workers" in achieved:
+            message = f"{achieved['lost_workers']} of {achieved['workers']} workers died."
+            self.writer.fault(
+                Fault(
+                    stream=None,
+                    code="workload",
+                    message=message,
+                    t_opened_ns=t_start_ns,
+                    t_ended_ns=t_end_ns,
+                )
+            )
+        self.writer.step(
+            Step(
+                index=now.index,
+                workload=step.workload,
+                level=None if step.workload == IDLE else step.level,
+                t_start_ns=t_start_ns,
+                t_end_ns=t_end_ns,
+                settle_s=min(self.plan.settle_s, lasted_s),
+                achieved=achieved,
+            )
+        )
+
+    def close(self) -> None:
+        """Stop the threads, take what the sources still have, and write what went wrong."""
+        self._halt.set()
+        for thread in self._threads:
+            thread.join()
+        for sampler in self._samplers:
+            sampler.finish(time.monotonic_ns())
+
+    def raise_failure(self) -> None:
+        """Raise what a thread could not live with."""
+        fatal = self._fatal()
+        if fatal is not None:
+            raise fatal
+
+    def _must_stop(self) -> bool:
+        return self._stop.is_set() or self._interrupts.seen or self._fatal() is not None
+
+    def _fatal(self) -> BaseException | None:
+        return next((t.fatal for t in self._threads if t.fatal is not None), None)
+
+    def _show(self, t_s: float, now: Due) -> None:
+        if self._on_progress is None or t_s - self._shown_s < _FRAME_S:
+            return
+        self._shown_s = t_s
+        shown = [s for s in self._samplers if s.watts.shown]
+        self._on_progress(
+            Snapshot(
+                t_s=t_s,
+                total_s=self.plan.total_s,
+                index=now.index,
+                steps=len(self.plan.steps),
+                workload=None if now.step is None else now.step.workload,
+                level=None if now.step is None else now.step.level,
+                watts={
+                    s.stream: math.nan if s.watts.value is None else s.watts.value for s in shown
+                },
+                faults={s.stream: s.faults for s in self._samplers},
+            )
+        )
+
+
+def _identity(meter: AnyMeter) -> Mapping[str, str]:
+    """Ask a meter who it is, again after a disturbed answer."""
+    for _ in range(_IDENTIFY_TRIES - 1):
+        try:
+            return meter.identify()
+        except DriverError as error:
+            if not isinstance(error, Transient):
+                raise
+    return meter.identify()
+
+
+def _of_meter(
+    meter: AnyMeter,
+    sink: StreamWriter,
+    writer: RunWriter,
+    begin_ns: int,
+    reopen: Callable[[], AnyMeter] | None,
+) -> Sampler:
+    now_ns = time.monotonic_ns
+    if is_streaming(meter):
+        again = cast("Callable[[], StreamingMeter] | None", reopen)
+        return StreamSampler(meter, sink, writer, now_ns=now_ns, reopen=again)
+    polled = cast("Callable[[], Meter] | None", reopen)
+    return MeterSampler(cast("Meter", meter), sink, writer, begin_ns, now_ns=now_ns, reopen=polled)
+
+
+def _of_estimator(
+    estimator: AnyEstimator, sink: StreamWriter, writer: RunWriter, begin_ns: int
+) -> Sampler:
+    if hasattr(estimator, "drain"):
+        return PushedSampler(cast("PushedEstimator", estimator), sink, writer, begin_ns)
+    return PolledSampler(estimator, sink, writer, begin_ns)
