@@ -9,7 +9,7 @@ several basins: both are said, not hidden.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -44,14 +44,25 @@ def estimate_lag(meter: Pieces, estimator: Pieces, *, most_s: float | None = Non
     """Estimate how much later the estimator shows what the meter has seen.
 
     `most_s` bounds the search on both sides; by default five seconds, or two meter windows if those
-    are longer.
+    are longer. Where both sides average over long windows, the one that is late is the one that
+    mixes neighbours, and only the other can be shifted so that they agree: both ways are tried, and
+    the better one counts.
     """
+    lag, unexplained = _search(meter, estimator, most_s)
+    long = float(np.median(meter.duration_s)) if meter.start_ns.size else 0.0
+    if estimator.start_ns.size and float(np.median(estimator.duration_s)) >= 0.5 * long:
+        other, still = _search(estimator, meter, most_s)
+        if other.resolved and still < 0.5 * unexplained:
+            return replace(other, offset_s=-other.offset_s)
+    return lag
+
+
+def _search(meter: Pieces, estimator: Pieces, most_s: float | None) -> tuple[Lag, float]:
+    """Return the lag, and the share of the meter's variance that it leaves unexplained."""
     start, end, power = _coarsen(meter)
     curve = EnergyCurve(estimator)
     if start.size < 6 or not estimator.start_ns.size:
-        return Lag(
-            0.0, float("nan"), False, "fewer than six meter windows", float("nan"), start.size
-        )
+        return _none("fewer than six meter windows", start.size), 1.0
     window_s = float(np.median(end - start)) / _NS
     most = most_s if most_s is not None else max(5.0, 2.0 * window_s)
     # Only windows that the estimator covers at every lag of the search may speak.
@@ -67,16 +78,20 @@ def estimate_lag(meter: Pieces, estimator: Pieces, *, most_s: float | None = Non
     best = int(np.argmin(misfit))
     flat = float(np.sum((power - power.mean()) ** 2))
     if not misfit[best] < 0.9 * flat:
-        reason = "the load hardly changes, so no lag shows"
-        return Lag(0.0, float("nan"), False, reason, float(np.sqrt(flat / power.size)), start.size)
+        return _none("the load hardly changes, so no lag shows", start.size), 1.0
     if best in (0, grid.size - 1):
         reason = f"the best fit lies at the edge of the search, {grid[best]:+.3g} s"
-        return Lag(0.0, float("nan"), False, reason, float("nan"), start.size)
+        return _none(reason, start.size), 1.0
     rival = _second_basin(misfit, best)
     if rival is not None and misfit[rival] < 1.15 * misfit[best] + 1e-12 * flat:
         reason = f"{grid[best]:+.3g} s and {grid[rival]:+.3g} s fit equally well"
-        return Lag(0.0, float("nan"), False, reason, float("nan"), start.size)
-    return _refine(curve, start, end, power, float(grid[best]), step)
+        return _none(reason, start.size), 1.0
+    lag = _refine(curve, start, end, power, float(grid[best]), step)
+    return lag, lag.residual_w**2 * power.size / flat
+
+
+def _none(reason: str, n: int) -> Lag:
+    return Lag(0.0, float("nan"), False, reason, float("nan"), n)
 
 
 def _coarsen(meter: Pieces) -> tuple[Floats, Floats, Floats]:
@@ -143,8 +158,7 @@ def _refine(
         residual = power - intercept - gain * x
         change, _, rank, _ = np.linalg.lstsq(jacobian, residual, rcond=None)
         if rank < 3:
-            reason = "the load has no edges, so no lag shows"
-            return Lag(0.0, float("nan"), False, reason, float(np.sqrt(rss / x.size)), x.size)
+            return _none("the load has no edges, so no lag shows", x.size)
         s2 = rss / max(x.size - 3, 1)
         covariance = np.linalg.inv(jacobian.T @ jacobian) * s2
         move = float(np.clip(change[2], -step_s, step_s))

@@ -161,7 +161,7 @@ def _one_standard_error(points: Points, found: dict[str, tuple[Fitted, HeldOut |
             squares = held.error_w(points) ** 2
             scores[form] = np.array([squares[held.members(g)].mean() for g in held.names])
     default = "affine" if "affine" in found else next(iter(found))
-    if default not in scores:
+    if default not in scores or scores[default].size < 4:
         return default
     chosen = default
     if "gain" in scores and float((scores[chosen] - scores["gain"]).mean()) >= 0:
@@ -171,7 +171,7 @@ def _one_standard_error(points: Points, found: dict[str, tuple[Fitted, HeldOut |
             continue
         gained = scores[chosen] - scores[form]
         error = float(gained.std(ddof=1)) / math.sqrt(gained.size)
-        if gained.size >= 4 and float(gained.mean()) > max(error, 0.2 * scores[chosen].mean()):
+        if float(gained.mean()) > max(error, 0.2 * float(scores[chosen].mean())):
             chosen = form
     return chosen
 

@@ -46,13 +46,14 @@ def components(
     found = [*_meter(points), _session(points, fitted, idle_w)]
     duration_s = float(np.median(points.duration_s))
     if held is None:
-        scatter = fitted.lack_of_fit_w
-        found.append(
-            Component(
-                "lack_of_fit", "absolute", scatter, "within_workload", "A", "normal",
-                "scatter of the points about the fit; nothing was held out", dof=fitted.dof,
-            )
-        )  # fmt: skip
+        if fitted.dof > 0:  # as many coefficients as points leave no scatter to judge by
+            found.append(
+                Component(
+                    "lack_of_fit", "absolute", fitted.lack_of_fit_w, "within_workload", "A",
+                    "normal", "scatter of the points about the fit; nothing was held out",
+                    dof=fitted.dof,
+                )
+            )  # fmt: skip
         return tuple(found)
     error = held.error_w(points)
     means = np.array([error[held.members(g)].mean() for g in held.names])
