@@ -10,6 +10,7 @@ import sys
 import time
 from pathlib import Path
 
+import jsonschema
 import pytest
 
 from calibration.cli import main
@@ -31,17 +32,8 @@ def test_the_list_of_meters_as_json(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["meters", "--json"]) == 0
     listed = json.loads(capsys.readouterr().out)
     assert [m["model"] for m in listed] == ["pzem-004t", "pmd-usb"]
-    for meter in listed:
-        assert list(meter) == [
-            "model",
-            "family",
-            "manufacturer",
-            "interfaces",
-            "quantities",
-            "evidence",
-            "emulator",
-        ]
-        assert {e["kind"] for e in meter["evidence"]} <= {"real", "spec", "calc", "crosscheck"}
+    schema = json.loads((ROOT / "calibration" / "schema" / "meters-1.0.json").read_text())
+    jsonschema.validate(listed, schema)
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

@@ -74,7 +74,7 @@ def test_the_instants_are_those_of_the_question_and_of_the_last_byte() -> None:
 
 
 def test_a_late_answer_is_never_taken_for_the_next_one() -> None:
-    line = Line([(0.5, answer_with(1))], [(0.05, answer_with(2))])
+    line = Line([(0.5, answer_with(1))], [(0.25, answer_with(2))])
     with pytest.raises(Timeout):
         line.ask()
     assert value_of(line.ask()) == 2
@@ -83,7 +83,7 @@ def test_a_late_answer_is_never_taken_for_the_next_one() -> None:
 def test_without_the_quiet_time_it_would_be_taken(monkeypatch: pytest.MonkeyPatch) -> None:
     """The danger is real: this is what the test above protects from."""
     monkeypatch.setattr(drivers.wire, "drain", lambda *_args, **_options: True)
-    line = Line([(0.5, answer_with(1))], [(0.3, answer_with(2))])
+    line = Line([(0.5, answer_with(1))], [(0.25, answer_with(2))])
     with pytest.raises(Timeout):
         line.ask()
     assert value_of(line.ask()) == 1  # the stale one

@@ -100,6 +100,15 @@ def test_a_frame_from_the_description() -> None:
     ]  # fmt: skip
 
 
+def test_negative_noise_keeps_its_sign() -> None:
+    samples = decode(MADE_UP)
+    assert set(samples.columns["eps2_i"].tolist()) == {-1}
+    assert set(samples.columns["pcie1_v"].tolist()) == {1599}
+    watt = power_w(samples.columns)
+    assert watt[0] == pytest.approx(100.0, abs=0.95)  # half a count, and the -1
+    assert watt[-1] == pytest.approx(150.0, abs=1.0)
+
+
 def test_scales_are_exact() -> None:
     by_name = {c.name: c.scale for c in CHANNELS}
     assert by_name["eps1_v"] == Fraction(7568, 1_000_000)
