@@ -6,7 +6,7 @@ import itertools
 from functools import partial
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import drivers.wire
@@ -89,6 +89,7 @@ def test_without_the_quiet_time_it_would_be_taken(monkeypatch: pytest.MonkeyPatc
     assert value_of(line.ask()) == 1  # the stale one
 
 
+@settings(deadline=None)
 @given(st.floats(0.301, 0.89), st.floats(0.0, 0.29))
 def test_no_lateness_up_to_the_quiet_time_gives_a_stale_value(late_s: float, next_s: float) -> None:
     line = Line([(late_s, answer_with(1))], [(next_s, answer_with(2))])
@@ -138,6 +139,7 @@ def test_a_line_that_never_goes_quiet_is_given_up() -> None:
     assert line.t_ns < 10e9
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=30), st.lists(st.integers(1, 40), max_size=12), st.integers(0, 65535))
 def test_noise_and_any_chunking_give_the_same_answer(
     noise: bytes, cuts: list[int], value: int

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from drivers.errors import Checksum, Refused
@@ -99,6 +99,7 @@ def test_an_answer_of_another_device_is_no_answer() -> None:
     assert isinstance(parse_answer(REAL[2], address=1, function=4, count=10), Skip)
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=80), st.one_of(st.none(), st.integers(1, 247)), st.integers(1, 125))
 def test_any_bytes_give_a_verdict(data: bytes, address: int | None, count: int) -> None:
     verdict = parse_answer(data, address=address, function=4, count=count)
@@ -110,6 +111,7 @@ def test_any_bytes_give_a_verdict(data: bytes, address: int | None, count: int) 
         assert crc16(data[: verdict.length]) == 0  # a CRC over its own checksum vanishes
 
 
+@settings(deadline=None)
 @given(st.binary(min_size=20, max_size=20), st.integers(1, 247))
 def test_what_is_framed_is_found(block: bytes, address: int) -> None:
     frame = framed(bytes((address, 4, 20)) + block)

@@ -172,6 +172,7 @@ def test_a_long_loss_takes_the_arrival_time_to_keep_the_clock() -> None:
     assert np.array_equal(second.device_ticks, whole.device_ticks[1501:])
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=4000))
 def test_any_bytes_give_samples_or_none(data: bytes) -> None:
     samples = decode(data)
@@ -191,6 +192,7 @@ def test_welcome_and_identity() -> None:
     assert isinstance(parse_id(b"\x0a"), Skip)
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=40))
 def test_the_parsers_are_total(data: bytes) -> None:
     for parse in (parse_welcome, parse_id):
