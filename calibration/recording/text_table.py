@@ -135,7 +135,9 @@ class TextTable:
         with self.path.open("rb") as file:
             size = file.seek(0, os.SEEK_END)
             if size == 0:
-                raise InputError(f"{self.path}: expected a table; the file is empty.")
+                raise InputError(
+                    f"{self.path}: expected a table; the file is empty. Fetch it again."
+                )
             file.seek(-1, os.SEEK_END)
             ended = file.read(1) in (b"\n", b"\r")
         if not ended and last_line == "error":
@@ -165,7 +167,9 @@ class TextTable:
         except (UnicodeDecodeError, csv.Error) as error:
             raise InputError(f"{self.path}: expected UTF-8 text; {error}.") from None
         if not names:
-            raise InputError(f"{self.path}: expected a table; there is no row in it.")
+            raise InputError(
+                f"{self.path}: expected a table; there is no row in it. Is it the right file?"
+            )
         return tuple(names)
 
     def index_of(self, column: Column, wanted_by: str) -> int:
@@ -214,7 +218,9 @@ class TextTable:
                 empty = False
                 yield Cells(self.path, lines[~blank], {c: kept[i] for c, i in places.items()})
         if empty:
-            raise InputError(f"{self.path}: expected rows of numbers; there is none.")
+            raise InputError(
+                f"{self.path}: expected rows of numbers; there is none. Is it the right file?"
+            )
 
     def _chunks(self, places: list[int]) -> Iterator[pd.DataFrame]:
         import pandas as pd
@@ -256,5 +262,8 @@ class TextTable:
                 "delimiter, or two lines ran together."
             )
         if "names does not match" in str(error):
-            return f"expected {len(self.names)} cells a row, as in the head; some have more."
+            return (
+                f"expected {len(self.names)} cells a row, as in the head; some have more. Complete "
+                "the head, or take the surplus out."
+            )
         return f"expected a table of text ({error})."
