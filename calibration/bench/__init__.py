@@ -1,6 +1,6 @@
 """The bench: plan x meters x estimators -> a run."""
 
-from .describe import descriptor_from_meter
+from .describe import descriptor_from_meter, identity_of
 from .session import AnyEstimator, AnyMeter, Snapshot, record
 
-__all__ = ["AnyEstimator", "AnyMeter", "Snapshot", "descriptor_from_meter", "record"]
+__all__ = ["AnyEstimator", "AnyMeter", "Snapshot", "descriptor_from_meter", "identity_of", "record"]

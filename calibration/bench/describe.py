@@ -4,17 +4,35 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict
-from typing import TypeGuard
+from typing import Final, TypeGuard
 
-from ..instruments import Channel, Meter, StreamingMeter
+from ..instruments import Channel, DriverError, Meter, StreamingMeter, Transient
 from ..recording.documents import ChannelInfo, Derived, Descriptor
 
-__all__ = ["default_cadence_s", "descriptor_from_meter", "is_streaming"]
+__all__ = ["default_cadence_s", "descriptor_from_meter", "identity_of", "is_streaming"]
+
+_TRIES: Final = 3
 
 
 def is_streaming(meter: Meter | StreamingMeter) -> TypeGuard[StreamingMeter]:
     """Return whether the instrument talks by itself."""
     return hasattr(meter, "read_block")
+
+
+def identity_of(meter: Meter | StreamingMeter) -> Mapping[str, str]:
+    """Ask a meter who it is, again after a disturbed answer.
+
+    Raises:
+        DriverError: it is not there, or stays silent.
+
+    """
+    for _ in range(_TRIES - 1):
+        try:
+            return meter.identify()
+        except DriverError as error:
+            if not isinstance(error, Transient):
+                raise
+    return meter.identify()
 
 
 def default_cadence_s(meter: Meter | StreamingMeter) -> float:

@@ -41,8 +41,7 @@ class _Ticking:
             return False
         missed = self._schedule.missed(self._expected, now_ns)
         for index in missed[:_MISSED_ROWS]:
-            t_ns = self._schedule.tick_ns(index)
-            self.write(Reading(t_ns, t_ns, fault="missed"))
+            self.write(Reading(self._schedule.tick_ns(index), now_ns, fault="missed"))
         if len(missed) > _MISSED_ROWS:
             self._missed.happened(
                 self._schedule.tick_ns(missed[_MISSED_ROWS]),

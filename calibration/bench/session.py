@@ -15,12 +15,12 @@ from dataclasses import dataclass
 from typing import Final, cast
 
 from ..estimators import Estimator, PushedEstimator
-from ..instruments import DriverError, Meter, StreamingMeter, Transient
+from ..instruments import Meter, StreamingMeter
 from ..plans import IDLE, Due, Plan, due
 from ..recording.documents import Fault, Step
 from ..recording.writer import ExitStatus, RunWriter, StreamWriter
 from ..workloads import WorkloadRunner
-from .describe import descriptor_from_meter, is_streaming
+from .describe import descriptor_from_meter, identity_of, is_streaming
 from .interrupts import Interrupts
 from .polled import MeterSampler, PolledSampler
 from .pushed import PushedSampler
@@ -35,7 +35,6 @@ AnyEstimator = Estimator | PushedEstimator
 
 _FRAME_S: Final = 0.25
 _LOOK_S: Final = 0.1
-_IDENTIFY_TRIES: Final = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +72,8 @@ def record(
 
     `meters` are open, by the name of their stream; `reopen` says how one is opened again when its
     port has vanished (without, it stays away). `cadence_s` overrides how often a meter is asked.
-    `stop` ends the recording early from another thread. Whoever opened meters and estimators
+    `on_progress` is called in this thread when a step begins and four times a second. `stop` ends
+    the recording early from another thread. Whoever opened meters and estimators
     closes them.
 
     Raises:
@@ -156,7 +156,7 @@ class _Session:
                         meter,
                         boundary=boundary,
                         cadence_s=cadence_s.get(stream),
-                        identity=_identity(meter),
+                        identity=identity_of(meter),
                     )
                 ),
                 reopen.get(stream),
@@ -194,6 +194,7 @@ class _Session:
                 self.end_step(workloads)
                 workloads.start(now.step.workload, now.step.level)
                 self._step = now, time.monotonic_ns()
+                self._shown_s = -math.inf  # whoever looks on learns of a change at once
             self._show(t_s, now)
             self._stop.wait(min(now.left_s, _LOOK_S))
 
@@ -270,17 +271,6 @@ class _Session:
                 faults={s.stream: s.faults for s in self._samplers},
             )
         )
-
-
-def _identity(meter: AnyMeter) -> Mapping[str, str]:
-    """Ask a meter who it is, again after a disturbed answer."""
-    for _ in range(_IDENTIFY_TRIES - 1):
-        try:
-            return meter.identify()
-        except DriverError as error:
-            if not isinstance(error, Transient):
-                raise
-    return meter.identify()
 
 
 def _of_meter(

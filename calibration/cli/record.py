@@ -1,9 +1,331 @@
-"""Placeholder until the command arrives."""
+"""`wattcal record`: a plan, meters and estimators in, a sealed run out."""
 
 from __future__ import annotations
 
 import argparse
+import contextlib
+import re
+import sys
+import time
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from ..errors import InputError, RunError
+
+if TYPE_CHECKING:
+    from ..bench import AnyEstimator, AnyMeter
+    from ..plans import Plan
+    from ..recording.documents import Stop
+
+__all__ = ["register"]
+
+_RECORD: Final = """\
+Record a run: tell the machine what to do (the plan), and read the power meter and the software
+estimators meanwhile. What goes wrong on the way (a late answer, an unplugged meter, an estimator
+that dies) is recorded as a fault, and the recording goes on; Ctrl-C seals what there is.
+
+examples:
+  wattcal record --meter pzem-004t@/dev/ttyUSB0
+  wattcal record --meter wall=pzem-004t@/dev/ttyUSB0 --plan staircase-short --estimator rapl
+  wattcal record --meter pzem-004t@/dev/ttyUSB0 --workload cpu-int:0.5:60 --workload cpu-matmul:1:60
+Without hardware: start `wattcal emulate pzem-004t --link /tmp/meter` and record
+  wattcal record --meter pzem-004t@/tmp/meter --simulated --plan staircase-short
+
+plans:      staircase (7 min), staircase-short (1 min), or a TOML file
+workloads:  idle, cpu-int, cpu-int-1, cpu-matmul, memory-copy
+estimators: rapl, cpu-load, codecarbon (all that run here, unless named); none"""
+
+_NAMED: Final = re.compile(r"([A-Za-z0-9][A-Za-z0-9_.-]*)=([^@]*@.*)")
+_ANCHOR_S: Final = 10.0
+_DEFAULT_STEP_S: Final = 30.0
 
 
 def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """Add nothing yet."""
+    """Add `record`."""
+    parser = commands.add_parser(
+        "record",
+        help="record a run: plan, meters and estimators",
+        description=_RECORD,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    what = parser.add_mutually_exclusive_group()
+    what.add_argument(
+        "--plan", metavar="P", help="name of a plan or a TOML file (default: staircase)"
+    )
+    what.add_argument(
+        "--workload",
+        metavar="NAME[:LEVEL[:SECONDS]]",
+        action="append",
+        help="one step instead of a plan, between two idle anchors; may be repeated",
+    )
+    parser.add_argument(
+        "--meter",
+        metavar="[NAME=]MODEL@PORT",
+        action="append",
+        default=[],
+        help="a power meter and the name of its stream; may be repeated",
+    )
+    parser.add_argument(
+        "--estimator",
+        metavar="ID",
+        action="append",
+        help="a software estimator, or `none`; may be repeated (default: all that run here)",
+    )
+    parser.add_argument(
+        "--session",
+        metavar="NAME",
+        default="auto",
+        help="runs that share one offset: same power-up, same hardware state (default: auto, "
+        "from the boot id)",
+    )
+    parser.add_argument(
+        "--boundary",
+        metavar="B",
+        default="psu_ac_input",
+        help="where the meters sit (default: psu_ac_input)",
+    )
+    parser.add_argument("--note", metavar="TEXT", help="a remark that stands in the run")
+    parser.add_argument("--headless", action="store_true", help="show no progress")
+    parser.add_argument(
+        "--simulated",
+        action="store_true",
+        help="the meter is emulated: mark the run, so that no one takes it for a measurement",
+    )
+    parser.add_argument(
+        "--powercap-root",
+        metavar="DIR",
+        type=Path,
+        help="read the RAPL counters under DIR/class/powercap (default: /sys)",
+    )
+    parser.add_argument(
+        "-o",
+        "--output",
+        metavar="RUN",
+        type=Path,
+        help="directory of the run (default: runs/<UTC time>-<uid8>)",
+    )
+    parser.add_argument("--json", action="store_true", help="print the result as JSON")
+    parser.set_defaults(run=_record)
+
+
+def _record(arguments: argparse.Namespace) -> int:
+    from ..bench import record
+    from ..machine import this_machine
+    from ..plans import find_plan, to_mapping
+    from ..recording.writer import RunWriter, new_start
+
+    plan = (
+        _plan_of(arguments.workload)
+        if arguments.workload
+        else find_plan(arguments.plan or "staircase")
+    )
+    _check_workloads(plan)
+    addresses = _addresses(arguments.meter)
+    if arguments.output is not None:
+        _check_free(arguments.output)
+    with contextlib.ExitStack() as stack:
+        # Everything that may refuse is opened before the run: a refusal leaves nothing behind.
+        meters = {n: _open_meter(a, stack) for n, a in addresses.items()}
+        estimators = _open_estimators(arguments, stack)
+        if not meters and not estimators:
+            raise InputError("Nothing to record: name a --meter or an --estimator.")
+        start = new_start(
+            "simulated" if arguments.simulated else "measured",
+            _session(arguments.session),
+            plan={**to_mapping(plan), "sha256": plan.sha256},
+            seed=plan.seed,
+            machine=this_machine(),
+            versions=_versions(estimators),
+            note=arguments.note,
+        )
+        stamp = datetime.fromtimestamp(start.t_wall_ns / 1e9, UTC).strftime("%Y%m%dT%H%M%SZ")
+        path = arguments.output or Path("runs") / f"{stamp}-{start.uid[:8]}"
+        interrupted = False
+        began_s = time.monotonic()
+        with _progress(plan, show=not arguments.headless) as update:
+            writer = RunWriter.create(path, start=start)
+            with contextlib.suppress(KeyboardInterrupt), writer:
+                interrupted = True
+                record(
+                    plan,
+                    meters,
+                    estimators,
+                    writer,
+                    on_progress=update,
+                    boundary=arguments.boundary,
+                    reopen={n: partial(_opened, a) for n, a in addresses.items()},
+                )
+                interrupted = False
+    _report(arguments, path, interrupted, time.monotonic() - began_s)
+    return 130 if interrupted else 0
+
+
+def _plan_of(specs: list[str]) -> Plan:
+    """Build a plan from workloads on the command line, with idle before and after."""
+    from ..plans import IDLE, Plan, PlanStep
+
+    steps = []
+    for spec in specs:
+        name, *numbers = spec.split(":")
+        try:
+            values = [float(n) for n in numbers]
+        except ValueError:
+            values = [0.0] * 3
+        if len(values) > 2:
+            raise InputError(
+                f"Expected NAME[:LEVEL[:SECONDS]], for example cpu-int:0.5:60; got {spec!r}."
+            )
+        level = values[0] if values else float(name != IDLE)
+        steps.append(PlanStep(name, level, values[1] if len(values) == 2 else _DEFAULT_STEP_S))
+    shortest_s = min(s.duration_s for s in steps)
+    anchor = PlanStep(IDLE, 0.0, min(_ANCHOR_S, shortest_s))
+    return Plan(
+        "workloads",
+        0,
+        (anchor, *steps, anchor),
+        warm_up_s=1.0,
+        settle_s=min(3.0, 0.25 * shortest_s),
+    )
+
+
+def _check_workloads(plan: Plan) -> None:
+    from ..workloads import workload
+
+    for name in plan.workloads:
+        workload(name)
+
+
+def _addresses(texts: list[str]) -> dict[str, str]:
+    """Return address by stream name; a meter without one is called by its model."""
+    found: dict[str, str] = {}
+    for text in texts:
+        named = _NAMED.fullmatch(text)
+        name, address = named.groups() if named else ("", text)
+        if not name:
+            model = re.sub(r"[^A-Za-z0-9_.-]", "-", address.partition("@")[0].partition(",")[0])
+            same = sum(n == model or n.startswith(f"{model}-") for n in found)
+            name = f"{model}-{same + 1}" if same else model
+        if name in found:
+            raise InputError(f"Two meters are called {name}; give them different names.")
+        found[name] = address
+    return found
+
+
+def _check_free(path: Path) -> None:
+    if path.exists() and (not path.is_dir() or any(path.iterdir())):
+        raise RunError(f"Expected {path} to be new or empty; it is not. Choose another directory.")
+
+
+def _opened(address: str) -> AnyMeter:
+    from ..instruments import open_meter
+
+    return open_meter(address)
+
+
+def _open_meter(address: str, stack: contextlib.ExitStack) -> AnyMeter:
+    """Open a meter and make it speak once: a silent port is refused before the run begins."""
+    from ..bench import identity_of
+
+    meter = _opened(address)
+    stack.callback(meter.close)
+    identity_of(meter)
+    return meter
+
+
+def _open_estimators(
+    arguments: argparse.Namespace, stack: contextlib.ExitStack
+) -> list[AnyEstimator]:
+    from ..estimators import available, open_estimator
+
+    root: Path | None = arguments.powercap_root
+    opened: list[AnyEstimator] = []
+    if arguments.estimator is None:
+        found, reasons = available(powercap_root=root)
+        opened.extend(found)
+        for name, reason in reasons.items():
+            print(f"wattcal: recording without {name}: {reason}", file=sys.stderr)
+    else:
+        for name in arguments.estimator:
+            if name != "none":
+                opened.append(open_estimator(name, powercap_root=root))
+                stack.callback(opened[-1].close)
+        return opened
+    for estimator in opened:
+        stack.callback(estimator.close)
+    return opened
+
+
+def _session(name: str) -> str:
+    """Return the name of the session; `auto` is the same until the machine is started again."""
+    if name != "auto":
+        return name
+    from ..recording.writer import read_clocks
+
+    boot_id = read_clocks().boot_id
+    return f"boot-{boot_id[:8]}" if boot_id else datetime.now(UTC).strftime("day-%Y-%m-%d")
+
+
+def _versions(estimators: list[AnyEstimator]) -> dict[str, str]:
+    """Return the versions of tools that run in processes of their own."""
+    return {type(e).__name__.lower(): str(e.version) for e in estimators if hasattr(e, "version")}
+
+
+@contextlib.contextmanager
+def _progress(plan: Plan, *, show: bool) -> Iterator[Callable[[Any], None] | None]:
+    from .output import Progress
+
+    if not show:
+        yield None
+        return
+    bar = Progress(f"recording {plan.name}", plan.total_s)
+    try:
+        yield lambda snapshot: bar.update(snapshot.t_s)
+    finally:
+        bar.close()
+
+
+def _report(arguments: argparse.Namespace, path: Path, interrupted: bool, lasted_s: float) -> None:
+    from ..recording.reader import read_run
+    from .output import print_json, table
+
+    run = read_run(path)
+    stop: Stop | None = run.stop
+    streams = [
+        {
+            "stream": d.stream,
+            "role": d.role,
+            "source": d.source,
+            "mode": d.mode,
+            "rows": stop.rows.get(d.stream, 0) if stop else 0,
+        }
+        for d in run.descriptors.values()
+    ]
+    if arguments.json:
+        print_json(
+            {
+                "run": str(path),
+                "uid": run.start.uid,
+                "session": run.start.session,
+                "data_kind": run.start.data_kind,
+                "exit_status": stop.exit_status if stop else None,
+                "reason": stop.reason if stop else None,
+                "duration_s": lasted_s,
+                "steps": len(run.steps),
+                "streams": streams,
+                "faults": dict(stop.faults) if stop else {},
+            }
+        )
+        return
+    rows = [
+        (str(s["stream"]), str(s["source"]), str(s["mode"] or ""), str(s["rows"])) for s in streams
+    ]
+    print(table(("stream", "source", "mode", "rows"), rows, right="lllr"))
+    for code, count in sorted((stop.faults if stop else {}).items()):
+        print(f"fault {code}: {count}")
+    how = "interrupted; what was recorded is sealed in" if interrupted else "sealed in"
+    print(f"{len(run.steps)} steps, {how} {path}")
+    if not interrupted and any(s["role"] == "meter" for s in streams):
+        print(f"next: wattcal compare {path}")
