@@ -394,7 +394,7 @@ def _subject(starts: Sequence[Start], simulated: bool) -> dict[str, Any]:
     """Return what a machine must have to be the one calibrated, from the runs' fingerprints."""
     machines = [s.machine for s in starts]
     if simulated:
-        ids = {str(m.get("simulation.id", "simulated")) for m in machines} or {"simulated"}
+        ids = {str(m.get("simulation.id", "one without an id")) for m in machines} or {"unnamed"}
         if len(ids) > 1:
             raise FitError(f"Expected runs of one machine; got {', '.join(sorted(ids))}.")
         match: dict[str, Any] = {"required": {"simulation.id": ids.pop()}}
