@@ -51,7 +51,7 @@ def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
         type=_seconds,
         default=None,
         metavar="S",
-        help="length of the recording, at least 36 (default: 62)",
+        help="length of the recording, at least 45 (default: 62)",
     )
     parser.add_argument("--json", action="store_true", help="print the numbers as JSON")
     parser.set_defaults(run=_run)
@@ -62,10 +62,10 @@ def _seconds(text: str) -> float:
         value = float(text)
     except ValueError:
         value = 0.0
-    if not 36.0 <= value <= 3600.0:
+    if not 45.0 <= value <= 3600.0:
         raise argparse.ArgumentTypeError(
-            f"expected seconds from 36 (below it no meter window is left in a step) to 3600; "
-            f"got {text!r}"
+            "expected seconds from 45 (in less, a step holds no whole window of the meter) to "
+            f"3600; got {text!r}"
         )
     return value
 

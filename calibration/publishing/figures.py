@@ -82,7 +82,7 @@ def residual_figure(view: FitView, *, ident: str, simulated: bool) -> str:
         _input_axis(axes, view)
         axes.set_ylabel("meter − fit, W")
         reach = max((abs(d.residual_w) for d in view.dots if d.residual_w is not None), default=1.0)
-        axes.set_ylim(-1.35 * reach, 1.35 * reach)
+        axes.set_ylim(-1.35 * max(reach, 0.1), 1.35 * max(reach, 0.1))
 
     return _svg(draw, f"{view.name}: residuals", ident=ident, simulated=simulated, height=2.5)
 
@@ -97,24 +97,23 @@ def before_after_figure(view: FitView, *, ident: str, simulated: bool) -> str:
             ("before: raw tool", _BEFORE, -0.19, [g.before_pct for g in view.groups]),
             ("after: held out", _AFTER, 0.19, [g.after_pct for g in view.groups]),
         )
-        longest = max((v for _, _, _, vs in series for v in vs if v is not None), default=1.0)
+        longest = max((v for *_, vs in series for v in vs if v is not None), default=1.0)
         for label, colour, shift, values in series:
             shown = [(i + shift, v) for i, v in zip(middle, values, strict=True) if v is not None]
-            if not shown:
-                continue
-            places, lengths = zip(*shown, strict=True)
-            axes.barh(places, lengths, height=0.36, color=colour, label=label)
             for place, length in shown:
+                axes.barh(place, length, height=0.36, color=colour)
                 axes.text(
                     length + 0.012 * longest, place, f"{length:.1f} %", va="center", fontsize=9,
                     color=_INK,
                 )  # fmt: skip
+            if shown:
+                axes.bar(0, 0, color=colour, label=label)
+                axes.legend(loc="lower right")
         axes.set_yticks(list(middle), names)
         axes.invert_yaxis()
         axes.set_xlim(0, 1.16 * longest)
         axes.set_xlabel("mean |error| of power, % of the meter")
         axes.grid(axis="y", visible=False)
-        axes.legend(loc="lower right")
 
     height = 1.1 + 0.45 * max(len(view.groups), 2)
     title = f"{view.name}: before and after"

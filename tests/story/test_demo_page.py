@@ -21,6 +21,7 @@ def points(data_kind: str = "simulated") -> Points:
     n = LOAD.size
     rng = np.random.default_rng(3)
     rapl = InputColumn(10 + 60 * LOAD, mode="counter", modes=("counter",), source="RAPL")
+    load = InputColumn(LOAD, unit="1", mode="m", modes=("m",))
     cubic = InputColumn(8 * (0.1 + 0.9 * LOAD**3), mode="cpu_load", modes=("cpu_load",))
     return Points(
         session=("s",) * n,
@@ -31,14 +32,15 @@ def points(data_kind: str = "simulated") -> Points:
         reference_u_w=np.full(n, 0.1),
         level=LOAD,
         start_unix_s=1e9 + np.arange(n),
-        inputs={"rapl_package": rapl, "codecarbon_cpu": cubic},
+        inputs={"rapl_package": rapl, "codecarbon_cpu": cubic, "cpu_load": load},
         data_kind=data_kind,
     )
 
 
 def page(data_kind: str = "simulated") -> Page:
     table = points(data_kind)
-    fits = [fit_points(table, (k,), model="affine") for k in table.inputs]
+    inputs = ("rapl_package", "codecarbon_cpu")
+    fits = [fit_points(table, (k,), model="affine") for k in inputs]
     assert [f.verdict == "correction" for f in fits] == [True, False]
     return Page(
         title="A machine",
@@ -136,3 +138,14 @@ def test_view_agrees_with_the_fit_by_hand() -> None:
     raw = np.abs(table.inputs["rapl_package"].value - table.reference_w) / table.reference_w
     idle = next(g for g in view.groups if g.workload == "idle")
     assert idle.before_pct == pytest.approx(100 * raw[[0, 4]].mean())
+
+
+def test_a_fit_without_held_out_groups_has_a_page_too() -> None:
+    table = points()
+    few = table.select(np.array([True, True] + [False] * 6))
+    views = [fit_view(few, fit_points(few, (k,), model="affine"), name=k) for k in few.inputs]
+    bare = fit_view(
+        table, fit_points(table, ("cpu_load",), model="affine", scheme="none"), name="l"
+    )
+    nothing = Page("t", "simulated", "", (), compare_points(few), (*views, bare))
+    assert render_page(nothing).count("<svg") == 12
