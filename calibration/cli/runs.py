@@ -8,6 +8,8 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from .needs_lab import needs_lab
+
 if TYPE_CHECKING:
     from ..recording.reader import Run
 
@@ -78,6 +80,7 @@ def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
     importer.set_defaults(run=_import)
 
 
+@needs_lab
 def _import(arguments: argparse.Namespace) -> int:
     from ..recording.importer import import_mapping
     from .output import print_json
@@ -92,6 +95,7 @@ def _import(arguments: argparse.Namespace) -> int:
     return 0
 
 
+@needs_lab
 def _list(arguments: argparse.Namespace) -> int:
     from ..errors import InputError, RunError
     from ..recording.reader import read_run
@@ -138,6 +142,7 @@ def _list(arguments: argparse.Namespace) -> int:
     return 0
 
 
+@needs_lab
 def _show(arguments: argparse.Namespace) -> int:
     from ..recording.reader import read_run
     from .output import print_json
@@ -151,6 +156,7 @@ def _show(arguments: argparse.Namespace) -> int:
     return 0
 
 
+@needs_lab
 def _check(arguments: argparse.Namespace) -> int:
     from ..recording.check import check_run
     from .output import print_json
@@ -166,6 +172,7 @@ def _check(arguments: argparse.Namespace) -> int:
     return 3 if any(found.values()) else 0
 
 
+@needs_lab
 def _repair(arguments: argparse.Namespace) -> int:
     from ..recording.check import repair_run
 
