@@ -19,11 +19,12 @@ from .validation import (
     choose_scheme,
     group_labels,
     hold_out,
+    levels,
     raw_errors,
     summarise,
     summarise_groups,
 )
-from .verdict import Evidence, judge, levels
+from .verdict import Evidence, judge
 
 __all__ = ["fit_points"]
 

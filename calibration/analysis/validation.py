@@ -27,6 +27,7 @@ __all__ = [
     "group_labels",
     "hold_out",
     "idle_reference",
+    "levels",
     "raw_errors",
     "summarise",
     "summarise_groups",
@@ -68,6 +69,19 @@ def group_labels(points: Points, scheme: str) -> tuple[str, ...]:
             dt.datetime.fromtimestamp(t, tz=dt.UTC).date().isoformat() for t in points.start_unix_s
         )
     raise InputError(f"--hold-out: expected one of {', '.join(SCHEMES)}; got {scheme!r}.")
+
+
+def levels(x: Floats, reach: float | None = None) -> int:
+    """Count levels of an input: the most points that lie 5 % of its range (`reach`) apart."""
+    ordered = np.sort(x)
+    least = 0.05 * float(ordered[-1] - ordered[0] if reach is None else reach)
+    if least <= 0:
+        return 1
+    count, last = 1, ordered[0]
+    for value in ordered[1:]:
+        if value - last >= least:
+            count, last = count + 1, value
+    return count
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -130,7 +144,7 @@ def hold_out(points: Points, inputs: tuple[str, ...], form: str, scheme: str) ->
     A held-out session uses its own idle points for its zero where it has any (`rezeroed`).
 
     Raises:
-        FitError: there are not two groups, or a fold does not determine the coefficients.
+        FitError: there are not two groups, or the rest of a fold does not determine the model.
 
     """
     labels = group_labels(points, scheme)
@@ -156,6 +170,8 @@ def hold_out(points: Points, inputs: tuple[str, ...], form: str, scheme: str) ->
         test = group == name
         train = ~test
         kept = {k: x[train] for k, x in data.items()}
+        if any(levels(kept[k], float(np.ptp(x))) < 2 for k, x in data.items()):
+            raise FitError(f"without {name} the other groups hold one level only")
         fold = fit_form(
             form,
             kept,

@@ -18,7 +18,7 @@ from .model import Fitted
 from .points import Points
 from .results import Reason, Validation, VerdictKind
 from .uncertainty import Interval
-from .validation import HeldOut, above_idle_energy_error, idle_reference
+from .validation import HeldOut, above_idle_energy_error, idle_reference, levels
 
 __all__ = ["RULES", "Evidence", "Rule", "judge"]
 
@@ -101,19 +101,6 @@ def judge(evidence: Evidence) -> tuple[VerdictKind, tuple[Reason, ...]]:
     if "refuse" in consequences:
         return "refused", tuple(reasons)
     return ("error_statement" if "downgrade" in consequences else "correction"), tuple(reasons)
-
-
-def levels(x: Floats) -> int:
-    """Count levels of an input: the most points that lie 5 % of its range or more apart."""
-    ordered = np.sort(x)
-    least = 0.05 * (ordered[-1] - ordered[0])
-    if least <= 0:
-        return 1
-    count, last = 1, ordered[0]
-    for value in ordered[1:]:
-        if value - last >= least:
-            count, last = count + 1, value
-    return count
 
 
 def _groups(e: Evidence, rule: Rule) -> str:

@@ -20,6 +20,7 @@ __all__ = [
     "ChannelMapping",
     "Column",
     "DataFile",
+    "FitRecipe",
     "Mapping",
     "RunMapping",
     "Segment",
@@ -161,6 +162,21 @@ class DataFile:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class FitRecipe:
+    """How a run is looked at in the table of all data sets: options of `wattcal fit`.
+
+    `published_gain` is the span of gains that the recording's authors have published, W/W.
+    """
+
+    run: str
+    input: str
+    reference: str | None
+    segments: str
+    model: str
+    published_gain: tuple[float, float] | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Mapping:
     """A whole mapping. `url` holds `{commit}` and `{path}` where it can be fetched from."""
 
@@ -174,6 +190,7 @@ class Mapping:
     commit: str | None
     runs: tuple[RunMapping, ...]
     files: tuple[DataFile, ...]
+    fits: tuple[FitRecipe, ...] = ()
 
     def run_directory(self, run: RunMapping) -> str:
         """Return the name of a run's directory."""

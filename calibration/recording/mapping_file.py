@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import InputError
-from .mapping import DataFile, Mapping, RunMapping, Segment, SegmentTable
+from .mapping import DataFile, FitRecipe, Mapping, RunMapping, Segment, SegmentTable
 from .mapping_stream import Hashes, identifier, read_file, read_stream, read_time, relative, sha256
 from .toml_table import Table
 
@@ -52,6 +52,7 @@ def read_mapping(path: Path | str) -> Mapping:
         commit=commit,
         runs=runs,
         files=_files(top, runs, hashes),
+        fits=tuple(_fit(table, runs) for table in top.tables("fit", "input")),
     )
     top.done()
     ids = [run.id for run in runs]
@@ -98,6 +99,24 @@ def _files(top: Table, runs: tuple[RunMapping, ...], hashes: Hashes) -> tuple[Da
         elif own is not None and known.sha256 != own:
             raise InputError(f"{top.where}: {file} is given two different sha256.")
     return tuple(listed.values())
+
+
+def _fit(table: Table, runs: tuple[RunMapping, ...]) -> FitRecipe:
+    ids = [run.id for run in runs]
+    run = table.choice("run", ids) if len(ids) > 1 else table.text("run", ids[0])
+    gain = table.get("published_gain", (list,), "a list of two numbers", None)
+    if gain is not None and (len(gain) != 2 or not all(isinstance(g, float) for g in gain)):
+        raise table.wrong("published_gain", "a list of two numbers")
+    recipe = FitRecipe(
+        run=run,
+        input=table.text("input"),
+        reference=table.text("reference", None),
+        segments=table.text("segments", "auto"),
+        model=table.text("model", "auto"),
+        published_gain=None if gain is None else (gain[0], gain[1]),
+    )
+    table.done()
+    return recipe
 
 
 def _run(
