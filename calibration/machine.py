@@ -188,7 +188,7 @@ def _line(path: Path) -> str | None:
 
 
 def _cpu(root: Path) -> dict[str, Any]:
-    """Read /proc/cpuinfo (x86: one block per logical CPU, `key : value`)."""
+    """Read /proc/cpuinfo: one block per logical CPU, `key : value`; x86 and ARM name the CPU."""
     try:
         text = (root / "proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
     except OSError:
@@ -198,9 +198,13 @@ def _cpu(root: Path) -> dict[str, Any]:
         return {}
     first = blocks[0]
     found: dict[str, Any] = {"cpu.threads": len(blocks)}
-    identity = [first.get(k) for k in ("vendor_id", "cpu family", "model", "stepping")]
-    if all(identity):
-        found["cpu.id"] = "-".join(str(v) for v in identity)
+    for keys in (
+        ("vendor_id", "cpu family", "model", "stepping"),
+        ("CPU implementer", "CPU architecture", "CPU part", "CPU variant", "CPU revision"),
+    ):
+        identity = [first.get(k) for k in keys]
+        if all(identity):
+            found["cpu.id"] = "-".join(str(v) for v in identity)
     if first.get("model name"):
         found["cpu.model_name"] = first["model name"]
     sockets = {b["physical id"] for b in blocks if "physical id" in b}

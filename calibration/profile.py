@@ -14,10 +14,19 @@ result may carry:
     simulated, indicative, above_idle    what kind of answer this is
     subject_unknown, mismatch:KEY, unseen:KEY, virtual    from the comparison of machines
     uncalibrated    the raw reading: the profile belongs to another machine
+
+and, on rows of a file,
+
+    short           under 60 s: the tool's own start-up is a large part of its duration
+    overlap, overlap:maybe_twice, share:time, partial_of:RUN    see `calibration._profile.files`
+    mode:unrecorded    the profile itself was made in a mode that nobody recorded
+    unterminated    the last line has no end; its last digits may be missing
+    refused         no answer; the reason is printed
 """
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import math
 from collections.abc import Mapping
@@ -259,6 +268,9 @@ class Profile:
         """Return the inputs that the profile asks for, or say what it asks for."""
         if self.kind == "error_statement":
             raise ProfileError(_statement(self.document))
+        if "codecarbon" in inputs and "codecarbon_total" in self.input_ids:
+            rest = {k: v for k, v in inputs.items() if k != "codecarbon"}
+            inputs = {"codecarbon_total": inputs["codecarbon"], **rest}
         if set(inputs) != set(self.input_ids):
             came = ", ".join(sorted(inputs)) or "nothing"
             raise InputError(
@@ -366,8 +378,10 @@ def load_profile(
 
     """
     digest = None
-    document: Any = source
-    if not isinstance(source, Mapping):
+    document: Any
+    if isinstance(source, Mapping):
+        document = copy.deepcopy(dict(source))  # what was checked must not change afterwards
+    else:
         data = read(Path(source))
         digest = "sha256:" + hashlib.sha256(data).hexdigest()
         document = parse(data, Path(source))

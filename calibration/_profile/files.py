@@ -252,21 +252,25 @@ def _partial(rows: Sequence[ToolRow]) -> dict[int, str]:
     CodeCarbon's `flush()` writes the totals so far under the run's id: same start, longer, and no
     energy smaller.
     """
-    partial: dict[int, str] = {}
-    for i, early in enumerate(rows):
-        for late in rows[i + 1 :]:
-            if (
-                early.tool == "codecarbon"
-                and late.id == early.id
-                and early.start_s is not None
-                and late.start_s is not None
-                and abs(late.start_s - early.start_s) <= 2.0
-                and late.duration_s > early.duration_s
-                and all(v <= late.energies_j.get(k, -1) for k, v in early.energies_j.items())
-            ):
-                partial[i] = early.id
-                break
-    return partial
+    runs: dict[str, list[int]] = {}
+    for i, row in enumerate(rows):
+        if row.tool == "codecarbon" and row.start_s is not None:
+            runs.setdefault(row.id, []).append(i)
+    return {
+        i: run
+        for run, members in runs.items()
+        for n, i in enumerate(members)
+        if any(_contains(rows[j], rows[i]) for j in members[n + 1 :])
+    }
+
+
+def _contains(late: ToolRow, early: ToolRow) -> bool:
+    """Return whether one row counts everything that another of the same run does, and more."""
+    return (
+        abs((late.start_s or 0.0) - (early.start_s or 0.0)) <= 2.0
+        and late.duration_s > early.duration_s
+        and all(v <= late.energies_j.get(k, -1) for k, v in early.energies_j.items())
+    )
 
 
 def _raw(profile: Profile, taken: Taken | None) -> float | None:

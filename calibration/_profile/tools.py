@@ -212,10 +212,10 @@ def _modes(requires: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _same_cpu(profile: Profile, row: ToolRow) -> None:
-    """Compare the CPU that the row names with the profile's, letter by letter."""
+    """Compare the CPU that the row names with the profile's: every letter, blanks aside."""
     wanted = profile.document["subject"]["match"]["required"].get("cpu.model_name")
     seen = row.facts.get("cpu_model")
-    if wanted and seen and seen != wanted:
+    if wanted and seen and seen.split() != str(wanted).split():
         raise MatchError(
             f"{row.where}: Expected a run on {wanted}, the machine of profile {profile.id}; the "
             f"file names {seen}."

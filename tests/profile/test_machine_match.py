@@ -87,6 +87,15 @@ def test_a_virtual_machine_says_so_and_lists_what_it_hides(tmp_path: Path) -> No
     assert fingerprint(build(tmp_path / "c"))["virtual"] is False
 
 
+def test_an_arm_cpu_has_an_identity_too(tmp_path: Path) -> None:
+    (tmp_path / "proc").mkdir()
+    (tmp_path / "proc/cpuinfo").write_text(
+        "processor\t: 0\nCPU implementer\t: 0x41\nCPU architecture: 8\nCPU variant\t: 0x0\n"
+        "CPU part\t: 0xd08\nCPU revision\t: 3\n\nprocessor\t: 1\n"
+    )
+    assert fingerprint(tmp_path)["cpu.id"] == "0x41-8-0xd08-0x0-3"
+
+
 def test_nothing_to_be_seen(tmp_path: Path) -> None:
     found = fingerprint(tmp_path)
     assert "cpu.id" in found["unseen"]

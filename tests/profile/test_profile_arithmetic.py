@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Callable
 from dataclasses import replace
@@ -337,3 +338,17 @@ def test_a_load_goes_in_without_unit(line_document: Make, load: Load) -> None:
     job = profile.correct_energy(100.0, machine=None, cpu_load=0.5)
     assert job.energy_j == pytest.approx(9000)
     assert math.isnan(job.raw_j)
+
+
+def test_codecarbon_alone_means_its_total(line_document: Make, load: Load) -> None:
+    text = json.dumps(line_document()).replace("rapl_package", "codecarbon_total")
+    profile = load(json.loads(text))
+    short = profile.correct(machine=None, codecarbon=60.0)
+    assert short == profile.correct(machine=None, codecarbon_total=60.0)
+
+
+def test_what_was_checked_does_not_change_afterwards(line_document: Make, load: Load) -> None:
+    document = line_document()
+    profile = load(document)
+    document["subject"]["match"]["required"]["cpu.id"] = "x"
+    assert profile.correct(rapl_package=60.0).match == "unchecked"

@@ -236,6 +236,16 @@ def test_an_error_statement_has_errors_and_no_model() -> None:
     load_profile(made)
 
 
+def test_a_profile_made_here_matches_here() -> None:
+    from calibration.machine import this_machine
+
+    made = document(run_starts=(start(this_machine()),))
+    answer = load_profile(made, today=NOW.date()).correct(codecarbon_cpu=50.0)
+    known = "cpu.id" in this_machine()
+    assert answer.match == ("same_configuration" if known else "unchecked")
+    assert answer.calibrated
+
+
 def test_points_without_runs_belong_to_no_machine() -> None:
     made = document(fit(name="rapl_package"), run_starts=(), descriptors=())
     assert made["subject"] == {"match": {"required": {}}}
