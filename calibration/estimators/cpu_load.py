@@ -64,9 +64,13 @@ class CpuLoad:
                 ),
             ),
             cadence_s=self.cadence_s,
-            mode="user + nice + system + irq + softirq, over elapsed time and cores",
+            mode="machine",
             scope=("all logical cores",),
-            configuration={"logical_cores": self._cores, "tick_s": self._tick_s},
+            configuration={
+                "logical_cores": self._cores,
+                "tick_s": self._tick_s,
+                "busy": "user + nice + system + irq + softirq",
+            },
         )
 
     def read(self) -> Reading:
