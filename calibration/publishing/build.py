@@ -18,12 +18,22 @@ from typing import Any, Final
 
 from .._profile.assemble import assemble
 from .._version import VERSION
-from ..analysis.results import Component, Domain, ErrorSummary, FitResult, Term, Validation
+from ..analysis.results import Domain, FitResult, Term
 from ..errors import FitError, SchemaError
-from ..machine import REQUIRED_KEYS, configuration_digest
 from ..profile import load_profile
-from ..recording.documents import ChannelInfo, Descriptor, Start
+from ..recording.documents import Descriptor, Start
 from .inputs import input_entry
+from .sections import (
+    calibration,
+    component,
+    days,
+    settings,
+    subject,
+    term,
+    tool_version,
+    traceability,
+    unit,
+)
 
 __all__ = ["profile_document", "validate", "write_profile"]
 
@@ -33,9 +43,6 @@ _GPU_SHARE: Final = 0.05
 _OTHER_SHARE: Final = 0.03
 """Assumed spread between specimens, relative: two boards of one GPU model have been published 4 to
 8 % apart (Yang et al. 2024, arXiv:2312.02741); the rest of a machine differs less."""
-_RECORDED_KEYS: Final = ("kernel", "cpu.governor", "container")
-_SENSITIVE: Final = (("cpu.smt", "inflate", 0.01), ("cpu.microcode", "warn", 0.0),
-                     ("bios.version", "warn", 0.0))  # fmt: skip
 
 
 def profile_document(
@@ -78,8 +85,8 @@ def profile_document(
     now = now or datetime.now(UTC)
     simulated = fit.data_kind == "simulated" or any(s.data_kind == "simulated" for s in run_starts)
     kind = "simulated" if simulated else "measured"
-    units = {name: _unit(name, descriptors) for name in fit.inputs}
-    begun, ended = _days(run_starts, now)
+    units = {name: unit(name, descriptors) for name in fit.inputs}
+    begun, ended = days(run_starts, now)
     correction = fit.verdict == "correction" and fit.model is not None and fit.domain is not None
     above_idle = correction and any(r.code == "unseen_component" for r in fit.reasons)
     document: dict[str, Any] = {
@@ -100,14 +107,14 @@ def profile_document(
                 name,
                 unit=units[name],
                 mode=fit.modes.get(name),
-                version=_tool_version(name, run_starts, descriptors),
-                settings=_settings(name, descriptors),
+                version=tool_version(name, run_starts, descriptors),
+                settings=settings(name, descriptors),
             )
             for name in fit.inputs
         ],
-        "subject": _subject(run_starts, simulated),
-        "calibration": _calibration(fit, begun, ended),
-        "traceability": _traceability(descriptors, simulated),
+        "subject": subject(run_starts, simulated),
+        "calibration": calibration(fit, begun, ended),
+        "traceability": traceability(descriptors, simulated),
         "validity": {
             "valid_from": now.date().isoformat(),
             "review_after": (now.date() + _REVIEW_AFTER).isoformat(),
@@ -178,7 +185,7 @@ def _add_correction(
         "kind": "linear_basis",
         "output": f"P_{fit.boundary}",
         "additive": model.additive,
-        "terms": [_term(t) for t in model.terms],
+        "terms": [term(t) for t in model.terms],
         "covariance": [list(row) for row in model.covariance],
         "dof": float(model.dof),
     }
@@ -197,7 +204,7 @@ def _add_correction(
     document["applicability"] = applicability
     gpus = [n for n in fit.inputs if n in ("nvml", "codecarbon_gpu")]
     document["uncertainty"] = {
-        "components": [_component(c) for c in fit.uncertainty],
+        "components": [component(c) for c in fit.uncertainty],
         "stated": {"coverage_factor": 2.0, "coverage_probability": 0.95, "U_at": []},
         "between_unit": {
             "u_rel": _OTHER_SHARE,
@@ -251,39 +258,6 @@ def _state(document: dict[str, Any], domain: Domain) -> None:
     }  # fmt: skip
 
 
-def _term(term: Term) -> dict[str, Any]:
-    entry: dict[str, Any] = {"id": term.id, "basis": term.basis}
-    if term.input is not None:
-        entry["input"] = term.input
-    if term.basis == "input" and term.power != 1:
-        entry["power"] = term.power
-    if term.basis == "hinge":
-        entry["knot"] = term.knot
-    return {**entry, "value": term.value, "unit": term.unit}
-
-
-def _component(component: Component) -> dict[str, Any]:
-    entry: dict[str, Any] = {
-        "id": component.id,
-        "kind": component.kind,
-        "u": component.u,
-        "correlation": component.correlation,
-        "type": component.type,
-        "distribution": component.distribution,
-        "status": component.status,
-        "source": component.source,
-    }
-    if component.kind == "absolute":
-        entry["unit"] = "W"
-    if component.dof is not None:
-        entry["dof"] = component.dof
-    if component.correlation == "independent":
-        entry["correlation_time_s"] = component.correlation_time_s or 1.0
-    if component.sessions is not None:
-        entry["sessions"] = {"n": component.sessions, "span_days": component.span_days or 0.0}
-    return entry
-
-
 def _output_range(terms: Sequence[Term], domain: Domain) -> tuple[float, float]:
     """Return the reference's range, widened to what the model gives at the corners of its inputs.
 
@@ -335,191 +309,3 @@ def _slug(name: str) -> str:
 def _title(title: str | None, fit: FitResult, simulated: bool) -> str:
     text = title or f"{fit.boundary} power from {' + '.join(fit.inputs)}"
     return f"SIMULATED: {text}" if simulated and "simulated" not in text.lower() else text
-
-
-def _days(starts: Sequence[Start], now: datetime) -> tuple[str, str]:
-    """Return the first and the last day of the runs (today's for a table without runs)."""
-    days = [datetime.fromtimestamp(s.t_wall_ns / 1e9, UTC).date() for s in starts]
-    return min(days, default=now.date()).isoformat(), max(days, default=now.date()).isoformat()
-
-
-def _channels(name: str, descriptors: Sequence[Descriptor]) -> list[tuple[Descriptor, ChannelInfo]]:
-    return [
-        (d, c)
-        for d in descriptors
-        for c in (*d.channels, *(x.channel for x in d.derived))
-        if c.input == name
-    ]
-
-
-def _unit(name: str, descriptors: Sequence[Descriptor]) -> str:
-    """Return `1` for a load, `W` for anything that is a power or an energy."""
-    found = {c.unit for _, c in _channels(name, descriptors)}
-    return "1" if found == {"1"} or (not found and name == "cpu_load") else "W"
-
-
-def _settings(name: str, descriptors: Sequence[Descriptor]) -> dict[str, Any]:
-    """Return the tool's settings; runs with different ones cannot make one input."""
-    found = [dict(d.configuration) for d, _ in _channels(name, descriptors)]
-    keys = ("pue", "tracking_mode", "rapl_prefer_psys", "rapl_include_dram")
-    for key in keys:
-        values = {json.dumps(f[key]) for f in found if key in f}
-        if len(values) > 1:
-            raise FitError(
-                f"Expected {name} to be recorded with one setting of {key}; got "
-                f"{', '.join(sorted(values))}. Fit the runs apart."
-            )
-    return {k: f[k] for f in found for k in keys if f.get(k) is not None}
-
-
-def _tool_version(
-    name: str, starts: Sequence[Start], descriptors: Sequence[Descriptor]
-) -> str | None:
-    """Return the one version of the tool behind an input, None where it is not recorded."""
-    tool = name.partition("_")[0]
-    found = {s.versions[tool] for s in starts if tool in s.versions}
-    for d, _ in _channels(name, descriptors):
-        version = d.configuration.get("version") or d.identity.get("version")
-        if version:
-            found.add(str(version))
-    if len(found) > 1:
-        raise FitError(
-            f"Expected {name} from one version of {tool}; got {', '.join(sorted(found))}. "
-            "Fit the runs apart: a profile is bound to a version."
-        )
-    return found.pop() if found else None
-
-
-def _subject(starts: Sequence[Start], simulated: bool) -> dict[str, Any]:
-    """Return what a machine must have to be the one calibrated, from the runs' fingerprints."""
-    machines = [s.machine for s in starts]
-    if simulated:
-        ids = {str(m.get("simulation.id", "one without an id")) for m in machines} or {"unnamed"}
-        if len(ids) > 1:
-            raise FitError(f"Expected runs of one machine; got {', '.join(sorted(ids))}.")
-        match: dict[str, Any] = {"required": {"simulation.id": ids.pop()}}
-        return {"match": match, "config_digest": configuration_digest(match)}
-    required: dict[str, Any] = {}
-    for key in REQUIRED_KEYS:
-        values = [m[key] for m in machines if key in m]
-        if any(v != values[0] for v in values):
-            raise FitError(
-                f"Expected runs of one machine; {key} is {values[0]!r} in one and differs in "
-                "another. A profile belongs to one configuration."
-            )
-        if values and len(values) == len(machines):
-            required[key] = values[0]
-    if not {"cpu.id", "dmi.board_name"} & set(required):
-        required = {}  # "not virtual" alone names no machine
-    match = {"required": required}
-    if required:
-        first = machines[0]
-        match["sensitive"] = [
-            {
-                "key": key,
-                "value": first[key],
-                "on_mismatch": action,
-                **({"u_rel": u} if action == "inflate" else {}),
-            }
-            for key, action, u in _SENSITIVE
-            if key in first
-        ]
-        match["recorded"] = {k: first[k] for k in _RECORDED_KEYS if k in first}
-    subject: dict[str, Any] = {"match": match}
-    if required:
-        subject["config_digest"] = configuration_digest(match)
-    return subject
-
-
-def _calibration(fit: FitResult, begun: str, ended: str) -> dict[str, Any]:
-    return {
-        "begun": begun,
-        "ended": ended,
-        "n_points": fit.n_points,
-        "n_workloads": len(fit.workloads),
-        "n_sessions": len(fit.sessions),
-        "validation": _validation(fit.validation),
-        "reasons": [
-            {"code": r.code, "message": r.message, "consequence": r.consequence}
-            for r in fit.reasons
-        ],
-        "notes": [n for n in fit.notes if n],
-    }
-
-
-def _validation(validation: Validation) -> dict[str, Any]:
-    entry: dict[str, Any] = {
-        "scheme": f"leave-one-{validation.scheme}-out" if validation.scheme != "none" else "none",
-        "groups": validation.groups,
-        "n": validation.n,
-        "rezeroed": validation.rezeroed,
-        **_errors(validation.after),
-        "coverage_95_pct": validation.coverage_95_pct,
-        "coverage_95_low_pct": validation.coverage_95_low,
-        "coverage_95_high_pct": validation.coverage_95_high,
-        "before": _errors(validation.before) if validation.before else None,
-        "nulls": {k: _errors(v) if v else None for k, v in validation.nulls.items()},
-        "per_group": [
-            {
-                "group": g.group, "n": g.n, "bias_pct": g.bias_pct, "mape_pct": g.mape_pct,
-                "max_abs_pct": g.max_abs_pct, "covered_pct": g.covered_pct,
-            }
-            for g in validation.per_group
-        ],
-    }  # fmt: skip
-    return entry
-
-
-def _errors(summary: ErrorSummary | None) -> dict[str, Any]:
-    """Return the errors under the profile's names, whose units are written as in SI."""
-    if summary is None:
-        return {}
-    return {
-        "bias_W": summary.bias_w,
-        "rmse_W": summary.rmse_w,
-        "mape_pct": summary.mape_pct,
-        "max_abs_pct": summary.max_abs_pct,
-        "above_idle_mape_pct": summary.above_idle_mape_pct,
-        "above_idle_max_pct": summary.above_idle_max_pct,
-    }
-
-
-def _traceability(descriptors: Sequence[Descriptor], simulated: bool) -> dict[str, Any]:
-    """Return the meters; without certificates the level is the data sheet's, or none."""
-    chain = []
-    for d in descriptors:
-        if d.role != "meter":
-            continue
-        entry: dict[str, Any] = {
-            "role": "reference_meter",
-            "model": str(d.identity.get("model") or d.source),
-        }
-        for key in ("manufacturer", "firmware"):
-            if d.identity.get(key):
-                entry[key] = str(d.identity[key])
-        spec = next((s for s in map(_specification, d.channels) if s), None)
-        if spec:
-            entry["spec"] = spec
-        if d.cadence_s:
-            entry["sampling_hz"] = round(1 / d.cadence_s, 6)
-        if simulated:
-            entry["simulated"] = True
-        if entry not in chain:
-            chain.append(entry)
-    specified = bool(chain) and all("spec" in entry for entry in chain) and not simulated
-    return {"level": "spec_only" if specified else "none", "chain": chain}
-
-
-def _specification(channel: ChannelInfo) -> str | None:
-    """Return the maker's limit for a power or energy channel, in words."""
-    accuracy = channel.accuracy
-    if accuracy is None or channel.unit not in ("W", "J") or accuracy.get("assumed"):
-        return None
-    parts = [
-        f"{100 * float(accuracy.get('of_reading') or 0):g} % of reading",
-        f"{100 * float(accuracy.get('of_range') or 0):g} % of range",
-        f"{float(accuracy.get('counts') or 0):g} counts",
-        f"{float(accuracy.get('absolute') or 0):g} {channel.unit}",
-    ]
-    text = " + ".join(p for p in parts if not p.startswith("0 ")) or "not stated"
-    return f"{text} ({accuracy['source']})" if accuracy.get("source") else text
