@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from ..recording.documents import ChannelInfo
     from ..recording.reader import Run, Series
 
-__all__ = ["BLOCK_S", "reference_of", "reference_of_channel", "run_points"]
+__all__ = ["BLOCK_S", "reference_of", "run_points"]
 
 Floats = npt.NDArray[np.float64]
 BLOCK_S = 30.0
@@ -85,7 +86,9 @@ def _points(run: Run, segments: str, reference: str | None, align: bool) -> Poin
         inputs=inputs,
         boundary=boundary,
         data_kind=run.start.data_kind,
-        reference=reference_of(meter),
+        reference=replace(
+            reference_of(meter.source, meter.channel), window_s=float(np.median(cut.duration_s))
+        ),
         blocks=all(g.block for g in groups),
         notes=notes,
     )
@@ -292,12 +295,7 @@ def _means(
     return value, int(np.count_nonzero(np.isnan(value)))
 
 
-def reference_of(meter: Series) -> Reference:
-    """Say what the meter of a run is worth."""
-    return reference_of_channel(meter.source, meter.channel)
-
-
-def reference_of_channel(meter: str, channel: ChannelInfo) -> Reference:
+def reference_of(meter: str, channel: ChannelInfo) -> Reference:
     """Say what a meter is worth from its accuracy specification.
 
     A data sheet's limit of error is taken as rectangular (GUM 4.3.7): its part proportional to the

@@ -203,7 +203,7 @@ def _meter(model: str | None) -> Reference | None:
         return None
     from dataclasses import asdict
 
-    from ..analysis.segments import reference_of_channel
+    from ..analysis.segments import reference_of
     from ..instruments import channels_of
     from ..recording.documents import ChannelInfo
 
@@ -219,7 +219,7 @@ def _meter(model: str | None) -> Reference | None:
                 accuracy=asdict(channel.accuracy) if channel.accuracy else None,
                 range_max=channel.range_max,
             )
-            return reference_of_channel(model, info)
+            return reference_of(model, info)
     raise InputError(f"--meter: expected a meter that reports power; {model} does not.")
 
 
