@@ -41,8 +41,8 @@ _REVIEW_AFTER: Final = timedelta(days=365)
 _TABLE_NODES: Final = 9
 _GPU_SHARE: Final = 0.05
 _OTHER_SHARE: Final = 0.03
-"""Assumed spread between specimens, relative: two boards of one GPU model have been published 4 to
-8 % apart (Yang et al. 2024, arXiv:2312.02741); the rest of a machine differs less."""
+"""Assumed spread between specimens, relative: two boards of one GPU model may differ by several
+per cent, the rest of a machine by less. Assumed until three units have been measured."""
 
 
 def profile_document(
