@@ -21,6 +21,8 @@ __all__ = ["Lag", "estimate_lag"]
 Floats = npt.NDArray[np.float64]
 _MOST_WINDOWS = 4000
 _NS = 1e9
+# The best of some eighty lags explains pure noise by chance: an F of 10 does so in 1 of 10,000.
+_LEAST_F = 25.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +79,8 @@ def _search(meter: Pieces, estimator: Pieces, most_s: float | None) -> tuple[Lag
     misfit = np.array([_solve(curve, start, end, power, lag)[2] for lag in grid])
     best = int(np.argmin(misfit))
     flat = float(np.sum((power - power.mean()) ** 2))
-    if not misfit[best] < 0.9 * flat:
+    explained = (flat - misfit[best]) * (power.size - 3)
+    if not (misfit[best] < 0.9 * flat and explained > _LEAST_F * misfit[best]):
         return _none("the load hardly changes, so no lag shows", start.size), 1.0
     if best in (0, grid.size - 1):
         reason = f"the best fit lies at the edge of the search, {grid[best]:+.3g} s"
@@ -87,6 +90,8 @@ def _search(meter: Pieces, estimator: Pieces, most_s: float | None) -> tuple[Lag
         reason = f"{grid[best]:+.3g} s and {grid[rival]:+.3g} s fit equally well"
         return _none(reason, start.size), 1.0
     lag = _refine(curve, start, end, power, float(grid[best]), step)
+    if lag.resolved and not lag.u_s < 0.25 * max(window_s, step):
+        return _none(f"too few edges: its uncertainty is {lag.u_s:.2g} s", start.size), 1.0
     return lag, lag.residual_w**2 * power.size / flat
 
 

@@ -26,6 +26,8 @@ __all__ = ["EnergyCurve", "Pieces", "pieces", "total_energy", "window_energy"]
 Floats = npt.NDArray[np.float64]
 Instants = npt.NDArray[np.int64]
 _NS = 1e9
+# Faults after which a counter does not go on from where it was: what passed meanwhile is unknown.
+_BREAKS = ("reset", "undecidable")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -67,15 +69,20 @@ def pieces(series: Series) -> Pieces:
         forward[1:] = t[1:] > np.maximum.accumulate(t)[:-1]
     t, value = t[forward], value[forward]
     if kind == "counter":
-        return _counter(t, value, series.channel.wrap)
+        broken = np.array([i for i, text in series.faults.items() if text.startswith(_BREAKS)])
+        breaks = np.searchsorted(np.flatnonzero(good)[forward], np.sort(broken))
+        return _counter(t, value, series.channel.wrap, breaks.astype(np.int64))
     if kind == "mean":
         window = None if series.window_ns is None else series.window_ns[good][forward]
         return _mean(t, value, window, series.channel.window_s, series.channel.stamp_at)
     return _instant(t, value, series.max_gap_s)
 
 
-def _counter(t: Instants, energy_j: Floats, wrap_j: float | None) -> Pieces:
-    """Difference a register; one wrap is undone where its range is known, else undecided."""
+def _counter(t: Instants, energy_j: Floats, wrap_j: float | None, breaks: Instants) -> Pieces:
+    """Difference a register; one wrap is undone where its range is known, else undecided.
+
+    `breaks` holds the index of the first good reading after each known break of the register.
+    """
     step = np.diff(energy_j)
     back = step < 0
     if wrap_j is not None:
@@ -84,6 +91,7 @@ def _counter(t: Instants, energy_j: Floats, wrap_j: float | None) -> Pieces:
         wrapped = back & (step + wrap_j < 0.5 * wrap_j)
         step = np.where(wrapped, step + wrap_j, step)
         back &= ~wrapped
+    back[breaks[(breaks > 0) & (breaks <= back.size)] - 1] = True
     seconds = np.diff(t) / _NS
     with np.errstate(divide="ignore", invalid="ignore"):
         power = step / seconds

@@ -73,7 +73,7 @@ def fit_points(
         data_kind="simulated" if points.data_kind == "simulated" else "measured",
         model=None if fitted is None else fitted.model(),
         form=model if fitted is None else fitted.form,
-        domain=None if fitted is None else _domain(points, inputs),
+        domain=None if fitted is None else _domain(points, inputs, fitted),
         validation=validation,
         uncertainty=parts,
         verdict=verdict,
@@ -242,7 +242,11 @@ def _with_coverage(
     )
 
 
-def _domain(points: Points, inputs: tuple[str, ...]) -> Domain:
+def _domain(points: Points, inputs: tuple[str, ...], fitted: Fitted) -> Domain:
+    """Return the ranges covered; a curve holds only for windows as short as those it was fitted to.
+
+    The mean of a curve is not the curve of the mean, so a longer window may hide levels inside.
+    """
     return Domain(
         inputs={
             k: (float(points.inputs[k].value.min()), float(points.inputs[k].value.max()))
@@ -250,5 +254,5 @@ def _domain(points: Points, inputs: tuple[str, ...]) -> Domain:
         },
         output_w=(float(points.reference_w.min()), float(points.reference_w.max())),
         min_averaging_s=float(points.duration_s.min()),
-        max_averaging_s=None,
+        max_averaging_s=None if fitted.model().additive else float(points.duration_s.max()),
     )

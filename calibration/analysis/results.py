@@ -136,8 +136,7 @@ class FitResult:
     """Everything a fit has to say; what a profile is built from.
 
     `model` is null only where the numbers do not determine one. `modes` maps an input to the mode
-    in which it was recorded. `points_above_idle` is whether only energy above idle may be
-    answered.
+    in which it was recorded.
     """
 
     inputs: tuple[str, ...]

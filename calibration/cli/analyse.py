@@ -287,14 +287,21 @@ def _fit(arguments: argparse.Namespace) -> int:
             run_starts=[run.start for run in runs],
             descriptors=[d for run in runs for d in run.descriptors.values()],
             profile_id=arguments.id or f"local/{arguments.output.stem}",
-            derived_from=[
-                f"sha256:{h}" for run in runs if run.stop for h in run.stop.sha256.values()
-            ],
+            derived_from=_hashes(arguments.source, runs),
             idle_inputs=points.idle_inputs(result.inputs),
         )
         write_profile(document, arguments.output)
         print(f"{result.verdict} -> {arguments.output}", file=sys.stderr)
     return 0
+
+
+def _hashes(sources: list[Path], runs: list[Run]) -> list[str]:
+    """Return the SHA-256 of every stream of the runs and of every table of points."""
+    from hashlib import sha256
+
+    streams = [h for run in runs if run.stop for h in run.stop.sha256.values()]
+    tables = [sha256(p.read_bytes()).hexdigest() for p in sources if p.is_file()]
+    return [f"sha256:{h}" for h in (*streams, *tables)]
 
 
 def _fit_each(arguments: argparse.Namespace) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 
 import numpy as np
@@ -163,6 +164,27 @@ def test_the_lag_is_found_within_its_uncertainty() -> None:
     # 24 pulls: their RMS lies in 0.6 to 1.4 with probability over 0.99; the counter's own 50 ms
     # between readings smooths edges, which widens it a little.
     assert 0.6 < math.sqrt(np.mean(np.square(pulls))) < 2.0
+
+
+def test_a_counter_that_began_again_is_broken_even_where_it_did_not_go_back() -> None:
+    source = series("counter", np.array([0.0, 1.0, 2.0, 3.0]), np.array([1.0, np.nan, 4.0, 6.0]))
+    broken = dataclasses.replace(source, faults={1: "reset: the package counter went back"})
+    assert pieces(source).energy_j.sum() == pytest.approx(5.0)
+    cut = pieces(broken)
+    assert cut.undecided == 1
+    assert cut.energy_j.sum() == pytest.approx(2.0)
+
+
+def test_noise_has_no_lag() -> None:
+    rng = np.random.default_rng(3)
+    found = 0
+    for _ in range(100):
+        t = np.arange(0.0, 12.0)
+        meter = series("mean", t, 50 + rng.normal(0, 0.2, t.size), window_s=1.0)
+        own = np.arange(-6.0, 18.0, 0.1)
+        tool = series("counter", own, np.cumsum(rng.normal(4.0, 0.3, own.size)))
+        found += estimate_lag(pieces(meter), pieces(tool)).resolved
+    assert found <= 3
 
 
 def test_a_constant_load_has_no_lag_and_a_periodic_one_has_several() -> None:
