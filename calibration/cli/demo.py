@@ -24,9 +24,6 @@ examples:
   wattcal demo
   wattcal demo -o /tmp/try --json | jq .job"""
 
-# Above this load in the idle steps the levels of the plan run into the ceiling.
-_BUSY = 0.25
-
 
 def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Add the command `demo`."""
@@ -93,6 +90,7 @@ def _run(arguments: argparse.Namespace) -> int:
 
 
 def _text(result: DemoResult) -> str:
+    from ..demo.result import BUSY
     from .output import table
 
     rows = [
@@ -114,7 +112,7 @@ def _text(result: DemoResult) -> str:
         table(["estimator", "mode", "before", "after", "verdict"], rows, right="llrrl"),
         "",
     ]
-    if result.simulation.idle_load > _BUSY:
+    if result.simulation.idle_load > BUSY:
         lines += [_busy(result.simulation.idle_load), ""]
     for estimator in result.estimators:
         lines += _reasons(estimator, result.held_out)

@@ -7,7 +7,7 @@ from typing import Final
 
 from ..publishing.page import EnergyRow, Page, write_page
 from .evaluate import Evaluation
-from .result import DemoResult, JobEnergy
+from .result import BUSY, DemoResult, JobEnergy
 
 __all__ = ["demo_page"]
 
@@ -31,7 +31,7 @@ def demo_page(found: Evaluation, result: DemoResult, path: Path, *, note: str) -
             title="Calibration of a simulated machine",
             data_kind="simulated",
             summary=_summary(result),
-            notes=_NOTES,
+            notes=(*_NOTES, *_busy(result)),
             comparison=found.comparison,
             views=found.views,
             energies=() if result.job is None else _energies(result.job),
@@ -40,6 +40,16 @@ def demo_page(found: Evaluation, result: DemoResult, path: Path, *, note: str) -
             sources=result.files,
         ),
         path,
+    )
+
+
+def _busy(result: DemoResult) -> tuple[str, ...]:
+    load = result.simulation.idle_load
+    if load <= BUSY:
+        return ()
+    return (
+        f"This computer was {100 * load:.0f} % busy with other work while the plan wanted it idle. "
+        "The machine follows that load too, which leaves little room for levels.",
     )
 
 
@@ -58,10 +68,13 @@ def _summary(result: DemoResult) -> str:
 def _energies(job: JobEnergy) -> tuple[EnergyRow, ...]:
     expanded = job.corrected_j - job.low_j
     return (
-        EnergyRow("raw", job.raw_j, None, f"{job.file}; {job.raw_error_pct:+.1f} % from the truth"),
+        EnergyRow(
+            "raw", job.raw_j, None,
+            f"{job.file}; {_signed(job.raw_error_pct)} % from the truth",
+        ),
         EnergyRow(
             "corrected", job.corrected_j, expanded,
-            f"wattcal correct; {job.corrected_error_pct:+.1f} % from the truth, "
+            f"wattcal correct; {_signed(job.corrected_error_pct)} % from the truth, "
             f"k = {job.k:.2f}",
         ),
         EnergyRow(
@@ -69,6 +82,10 @@ def _energies(job: JobEnergy) -> tuple[EnergyRow, ...]:
             "the simulation's own; " + ("inside the interval" if job.true_inside else "OUTSIDE it"),
         ),
     )  # fmt: skip
+
+
+def _signed(value: float) -> str:
+    return f"{value:+.1f}".replace("-", "−")
 
 
 def _energy_text(job: JobEnergy) -> str:

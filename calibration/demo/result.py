@@ -4,11 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Final
 
 from ..analysis.results import Reason, VerdictKind
 
-__all__ = ["DemoResult", "EstimatorResult", "HeldOutWorkload", "JobEnergy", "SimulationFacts"]
+__all__ = [
+    "BUSY",
+    "DemoResult",
+    "EstimatorResult",
+    "HeldOutWorkload",
+    "JobEnergy",
+    "SimulationFacts",
+]
+
+# Above this load in the idle steps the levels of the plan run into the ceiling.
+BUSY: Final = 0.25
 
 
 @dataclass(frozen=True, slots=True)

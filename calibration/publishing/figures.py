@@ -68,9 +68,9 @@ def line_figure(view: FitView, *, ident: str, simulated: bool) -> str:
         _scatter(axes, view, lambda d: d.reference_w)
         _input_axis(axes, view)
         axes.set_ylabel("wall meter, W")
-        axes.legend(loc="upper left", ncols=2)
+        axes.figure.legend(loc="outside lower center", ncols=4)
 
-    return _svg(draw, f"{view.name}: the fit", ident=ident, simulated=simulated)
+    return _svg(draw, f"{view.name}: the fit", ident=ident, simulated=simulated, height=4.2)
 
 
 def residual_figure(view: FitView, *, ident: str, simulated: bool) -> str:
@@ -108,14 +108,15 @@ def before_after_figure(view: FitView, *, ident: str, simulated: bool) -> str:
                 )  # fmt: skip
             if shown:
                 axes.bar(0, 0, color=colour, label=label)
-                axes.legend(loc="lower right")
         axes.set_yticks(list(middle), names)
         axes.invert_yaxis()
         axes.set_xlim(0, 1.16 * longest)
         axes.set_xlabel("mean |error| of power, % of the meter")
         axes.grid(axis="y", visible=False)
+        if axes.get_legend_handles_labels()[0]:
+            axes.figure.legend(loc="outside lower center", ncols=2)
 
-    height = 1.1 + 0.45 * max(len(view.groups), 2)
+    height = 1.4 + 0.45 * max(len(view.groups), 2)
     title = f"{view.name}: before and after"
     return _svg(draw, title, ident=ident, simulated=simulated, height=height)
 

@@ -76,11 +76,11 @@ def test_truth_can_be_recomputed_from_its_table(demo_run: DemoRun) -> None:
     for row in rows[:: len(rows) // 20]:
         load = float(row["load"])
         package = model["package_idle_w"] + model["package_dynamic_w"] * load
-        assert float(row["package_w"]) == pytest.approx(package, abs=1e-5)
+        assert float(row["package_w"]) == pytest.approx(package, abs=1e-4)
         dc = package + float(row["memory_w"]) + model["hidden_w"]
         supply = model["supply"]
         wall = supply["fixed_w"] + supply["proportional"] * dc + supply["quadratic_per_w"] * dc**2
-        assert float(row["wall_w"]) == pytest.approx(wall, abs=1e-4)
+        assert float(row["wall_w"]) == pytest.approx(wall, abs=1e-3)
     mean = (float(rows[-1]["wall_j"]) - float(rows[0]["wall_j"])) * 1e9
     mean /= int(rows[-1]["t_ns"]) - int(rows[0]["t_ns"])
     assert demo_run.numbers["simulation"]["true_mean_w"] == pytest.approx(mean, abs=0.01)
