@@ -184,7 +184,7 @@ def _null(e: Evidence, rule: Rule) -> str:
         return ""
     return (
         f"held-out {what}: {own:.1f} % error with the tool, {null[best]:.1f} % with the null model "
-        f"{best}. The tool adds nothing."
+        f"{best}; it takes less than {bars[best]:.1f} % to say that the tool adds anything."
     )
 
 

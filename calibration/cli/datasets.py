@@ -178,8 +178,8 @@ def _table(arguments: argparse.Namespace) -> int:
         for r in rows
     ]
     print(table(header, cells, right="llrrlll"))
-    print("\nbefore, after: mean |error| of power in %; the tool as it is, and corrected on groups")
-    print("that the fit has not seen. gain(u): with the standard uncertainty of its last digits.")
+    print("\nbefore, after: mean |error| of power in %, of the tool as it is, and corrected")
+    print("on groups that the fit has not seen. gain(u): u in units of the last digits.")
     for r in rows:
         codes = ", ".join(r["reasons"])
         print(f"{r['recording']}: {r['verdict']}{': ' + codes if codes else ''}")
