@@ -17,6 +17,7 @@ from typing import Final
 
 from .._version import VERSION
 from ..errors import CalibrationError
+from .help import Help
 
 __all__ = ["COMMAND_MODULES", "entry", "main"]
 
@@ -31,16 +32,19 @@ COMMAND_MODULES: Final = (
 )
 
 _DESCRIPTION = """\
-Calibrate software energy estimators (CodeCarbon, RAPL, ...) against a physical power meter,
-and apply the result: a correction with its uncertainty, its range and its refusals.
+Calibrate software energy estimators (CodeCarbon, RAPL, ...) against a physical
+power meter, and apply the result: a correction with its uncertainty, its range
+and its refusals.
 
   the lab       wattcal record, then  compare, fit, verify
   the consumer  wattcal correct emissions.csv --profile profile.json
-  first look    wattcal demo          (a simulated machine; no hardware, about a minute)"""
+  first look    wattcal demo  (a simulated machine, no hardware, 90 s)"""
 
 _EPILOG = """\
-exit codes: 0 done, 2 wrong usage, 3 unusable input, 4 device or estimator not available,
-            5 refused (the reasons are printed), 130 interrupted, 70 a bug of ours"""
+exit codes:
+  0 done           3 unusable input                      5 refused, with reasons
+  2 wrong usage    4 device or estimator not available   130 interrupted
+  70 a bug of ours: the line names the log to report"""
 
 
 def parser() -> argparse.ArgumentParser:
@@ -49,7 +53,7 @@ def parser() -> argparse.ArgumentParser:
         prog="wattcal",
         description=_DESCRIPTION,
         epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=Help,
     )
     top.add_argument("--version", action="version", version=f"wattcal {VERSION}")
     commands = top.add_subparsers(title="commands", metavar="COMMAND", required=True)

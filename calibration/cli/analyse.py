@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import CalibrationError, InputError
+from .help import Help
 
 if TYPE_CHECKING:
     from ..analysis import Points, Reference
@@ -64,7 +65,7 @@ def _points_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]
         help="cut runs into points, the unit of every fit",
         description="Cut runs into points: one row per steady segment, means over whole meter "
         "windows.\n\n  wattcal points runs/monday -o points.csv",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=Help,
     )
     _sources(parser, nargs="*")
     parser.add_argument("--template", action="store_true", help="print a table that fits")
@@ -78,7 +79,7 @@ def _compare_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser
         help="how wrong is each tool, before any correction",
         description="Compare every tool with the meter, without any fit: scope, bias, limits of "
         f"agreement, lag.\n{_SOURCES}\n\n  wattcal compare runs/monday",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=Help,
     )
     _sources(parser)
     parser.add_argument("--json", action="store_true", help="print one JSON document")
@@ -93,7 +94,7 @@ def _fit_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
         f"it has not seen, and say whether it may be published.\n{_SOURCES}\n"
         "Without --input every tool is compared, and fitted alone.\n\n"
         "  wattcal fit runs/monday --input rapl_package -o profile.json",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=Help,
     )
     _sources(parser)
     parser.add_argument("--input", action="append", metavar="ID", help="may be given again")
@@ -122,7 +123,7 @@ def _verify_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]
         help="a profile on data it never saw, without refit",
         description="Apply a profile to data it never saw: error, E_n, coverage of the stated "
         f"interval.\n{_SOURCES}\n\n  wattcal verify profile.json runs/tuesday",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=Help,
     )
     parser.add_argument("profile", type=Path, metavar="PROFILE")
     _sources(parser)

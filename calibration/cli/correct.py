@@ -10,6 +10,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from .help import Help
+
 if TYPE_CHECKING:
     from .._profile.files import FileAnswer, RowAnswer
     from .._profile.results import CorrectedEnergy
@@ -30,7 +32,7 @@ its CPU figure was counted by RAPL or guessed from the load; CodeCarbon's log do
 
 _EPILOG = """\
 example:
-  wattcal correct emissions.csv --profile node7.json --assert cpu_mode=intel_rapl"""
+  wattcal correct emissions.csv --profile p.json --assert cpu_mode=intel_rapl"""
 
 
 def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -40,7 +42,7 @@ def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
         help="apply a profile to what a tool wrote",
         description=_DESCRIPTION,
         epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=Help,
     )
     parser.add_argument("file", type=Path, metavar="FILE")
     parser.add_argument(

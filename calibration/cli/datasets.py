@@ -6,6 +6,8 @@ import argparse
 import sys
 from typing import TYPE_CHECKING, Any
 
+from .help import Help
+
 if TYPE_CHECKING:
     from ..recording.mapping import Mapping
 
@@ -26,22 +28,28 @@ WATTCAL_DATA if it is there, else from the source at a fixed commit, and imports
 
 
 def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """Add `datasets list` and `datasets get`."""
+    """Add `datasets list`, `get` and `table`."""
     top = commands.add_parser(
         "datasets",
         help="fetch and import public recordings",
         description=_DESCRIPTION,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=Help,
     )
     actions = top.add_subparsers(metavar="ACTION", required=True)
-    listing = actions.add_parser("list", help="the data sets that are described here")
+    listing = actions.add_parser(
+        "list",
+        help="the data sets that are described here",
+        description="List the data sets that are described here.\n\n  wattcal datasets list",
+        formatter_class=Help,
+    )
     listing.add_argument("--json", action="store_true", help="print JSON")
     listing.set_defaults(run=_list)
     get = actions.add_parser(
         "get",
         help="fetch a data set and import it as runs",
-        description="Fetch a data set and import it as runs. Example: wattcal datasets get "
-        "gmt-mcp39f511-rapl -o runs",
+        description="Fetch a data set and import it as runs.\n\n"
+        "  wattcal datasets get gmt-mcp39f511-rapl -o runs",
+        formatter_class=Help,
     )
     get.add_argument("name", metavar="NAME", nargs="?", help="a name that `datasets list` prints")
     get.add_argument("--mapping", metavar="PATH", help="a dataset.toml that lies elsewhere")
@@ -62,7 +70,8 @@ def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
         help="each data set before and after its fit",
         description="Import every described data set and print how wrong its tool is before and "
         "after a fit, on held-out groups. Takes the files from WATTCAL_DATA, or from where "
-        "`datasets get` has put them.",
+        "`datasets get` has put them.\n\n  wattcal datasets table",
+        formatter_class=Help,
     )
     summary.add_argument("name", metavar="NAME", nargs="*", help="default: all")
     summary.add_argument(

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import InputError
+from .help import Help
 
 if TYPE_CHECKING:
     from ..instruments import FaultPlan, PmdUsbEmulator, Pzem004tEmulator
@@ -35,18 +36,17 @@ t_s,power_w: each power holds from its time (counted from the start) until the n
 
 examples:
   wattcal emulate pzem-004t --link /tmp/meter --power 60
-  wattcal emulate pzem-004t --link /tmp/meter --profile staircase.csv --fault late=0.01
+  wattcal emulate pzem-004t --link /tmp/meter --profile p.csv --fault late=0.01
   wattcal emulate pmd-usb   --link /tmp/rails --stream PMD_data.bin"""
 
 
 def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Add `meters` and `emulate`."""
-    raw = argparse.RawDescriptionHelpFormatter
     meters = commands.add_parser(
         "meters",
         help="list the power meters that can be read",
         description=_METERS,
-        formatter_class=raw,
+        formatter_class=Help,
     )
     meters.add_argument("--json", action="store_true", help="print JSON instead of a table")
     meters.set_defaults(run=_list)
@@ -55,7 +55,7 @@ def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
         "emulate",
         help="be a power meter on a pseudo-terminal",
         description=_EMULATE,
-        formatter_class=raw,
+        formatter_class=Help,
     )
     emulate.add_argument("model", choices=("pzem-004t", "pmd-usb"), help="which meter to be")
     emulate.add_argument(

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from ..errors import InputError, RunError
+from .help import Help
 
 if TYPE_CHECKING:
     from ..bench import AnyEstimator, AnyMeter
@@ -29,8 +30,8 @@ that dies) is recorded as a fault, and the recording goes on; Ctrl-C seals what 
 
 examples:
   wattcal record --meter pzem-004t@/dev/ttyUSB0
-  wattcal record --meter wall=pzem-004t@/dev/ttyUSB0 --plan staircase-short --estimator rapl
-  wattcal record --meter pzem-004t@/dev/ttyUSB0 --workload cpu-int:0.5:60 --workload cpu-matmul:1:60
+  wattcal record --meter wall=pzem-004t@/dev/ttyUSB0 --estimator rapl
+  wattcal record --meter pzem-004t@/dev/ttyUSB0 --workload cpu-int:0.5:60
 Without hardware: start `wattcal emulate pzem-004t --link /tmp/meter` and record
   wattcal record --meter pzem-004t@/tmp/meter --simulated --plan staircase-short
 
@@ -49,7 +50,7 @@ def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
         "record",
         help="record a run: plan, meters and estimators",
         description=_RECORD,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=Help,
     )
     what = parser.add_mutually_exclusive_group()
     what.add_argument(

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from .help import Help
 from .needs_lab import needs_lab
 
 if TYPE_CHECKING:
@@ -31,10 +32,17 @@ def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
     top = commands.add_parser(
         "runs",
         help="list, show and check recordings",
-        description="Look at recordings. Example: wattcal runs show runs/gmt-mcp39f511-rapl",
+        description="Look at recordings.\n\n  wattcal runs show runs/gmt-mcp39f511-rapl",
+        formatter_class=Help,
     )
     actions = top.add_subparsers(metavar="ACTION", required=True)
-    listing = actions.add_parser("list", help="the runs below a folder")
+    listing = actions.add_parser(
+        "list",
+        help="the runs below a folder",
+        description="List the runs below a folder: session, streams, length, whether sealed.\n\n"
+        "  wattcal runs list runs",
+        formatter_class=Help,
+    )
     listing.add_argument("folder", metavar="DIR", nargs="?", default="runs")
     listing.add_argument("--json", action="store_true", help="print JSON")
     listing.set_defaults(run=_list)
@@ -42,7 +50,9 @@ def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
         "show",
         help="streams, rows, energies, steps and faults of a run",
         description="Show what a run holds. Energy is taken over the channel's own windows; "
-        "what lies between them is unobserved and counts neither as energy nor as time.",
+        "what lies between them is unobserved and counts neither as energy nor as time.\n\n"
+        "  wattcal runs show runs/monday",
+        formatter_class=Help,
     )
     show.add_argument("path", metavar="RUN")
     show.add_argument("--json", action="store_true", help="print JSON")
@@ -51,12 +61,19 @@ def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
         "check",
         help="compare a run with its own hashes; exit 3 if anything is wrong",
         description="Read every byte of a run and compare it with what was promised when it was "
-        "sealed. Exit code 3 if anything is wrong.",
+        "sealed. Exit code 3 if anything is wrong.\n\n  wattcal runs check runs/*",
+        formatter_class=Help,
     )
     check.add_argument("paths", metavar="RUN", nargs="+")
     check.add_argument("--json", action="store_true", help="print JSON")
     check.set_defaults(run=_check)
-    repair = actions.add_parser("repair", help="seal a run whose recorder died")
+    repair = actions.add_parser(
+        "repair",
+        help="seal a run whose recorder died",
+        description="Seal a run whose recorder died: what was recorded is kept, nothing is "
+        "rewritten.\n\n  wattcal runs repair runs/monday",
+        formatter_class=Help,
+    )
     repair.add_argument("path", metavar="RUN")
     repair.set_defaults(run=_repair)
 
@@ -64,7 +81,7 @@ def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
         "import",
         help="take in somebody else's recording",
         description=_IMPORT,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=Help,
     )
     importer.add_argument("mapping", metavar="MAPPING.toml")
     importer.add_argument(
