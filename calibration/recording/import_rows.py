@@ -111,7 +111,11 @@ class Importer:
             wanted.append((stream.time.begin_column, f"{self._where}, time"))
         for channel in stream.channels:
             wanted += [(c, f"{self._where}, channel {channel.info.name}") for c in channel.columns]
-        for cells in table.read(wanted):
+        wanted += [(c, f"{self._where}, where") for c, _ in stream.where]
+        for found in table.read(wanted):
+            cells = found.where(stream.where)
+            if not cells.line.size:
+                continue
             rows = self._piece(cells)
             if rows.t_ns.size:
                 yield rows
@@ -205,9 +209,11 @@ class Importer:
             name, unit = channel.info.name, channel.info.unit
             seen = self._seen[name]
             if not seen:
+                among = " and ".join(f"{c} = {t}" for c, t in self.stream.where)
                 raise InputError(
-                    f"{self._where}: {self.stream.file} has no value at all for {name}; is "
-                    f"{channel.columns[0]!r} the right column?"
+                    f"{self._where}: {self.stream.file} has no value at all for {name}"
+                    + (f" in rows with {among}" if among else "")
+                    + f"; is {channel.columns[0]!r} the right column?"
                 )
             count, first = self._odd.get(name, (0, 0.0))
             if channel.plausible is not None and count > _MOST_IMPLAUSIBLE * seen:

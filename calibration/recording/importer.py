@@ -211,6 +211,8 @@ def _steps(run: RunMapping, folder: Path, begin_ns: int, end_ns: int) -> list[St
     if run.segment_table is not None:
         found += _segment_rows(run.segment_table, folder)
     found.sort(key=lambda s: s[:2])
+    if run.segment_table is not None and run.segment_table.between is not None:
+        found = _filled(found, run.segment_table, begin_ns, end_ns)
     if found and (found[-1][1] <= begin_ns or found[0][0] >= end_ns):
         raise InputError(
             f"run {run.id}: the segments lie {(begin_ns - found[0][0]) / 1e9:+.0f} s away from the "
@@ -229,6 +231,22 @@ def _steps(run: RunMapping, folder: Path, begin_ns: int, end_ns: int) -> list[St
     ]
 
 
+def _filled(
+    found: list[tuple[int, int, str, float | None, float]],
+    table: SegmentTable,
+    begin_ns: int,
+    end_ns: int,
+) -> list[tuple[int, int, str, float | None, float]]:
+    """Add the stretches before, between and after the segments that outlast settling."""
+    last = begin_ns
+    between: list[tuple[int, int, str, float | None, float]] = []
+    for start, end in [*((f[0], f[1]) for f in found), (end_ns, end_ns)]:
+        if start - last > round(table.settle_s * 1e9):
+            between.append((last, start, str(table.between), None, table.settle_s))
+        last = max(last, end)
+    return sorted([*found, *between], key=lambda s: s[:2])
+
+
 def _segment_rows(
     table: SegmentTable, folder: Path
 ) -> list[tuple[int, int, str, float | None, float]]:
@@ -240,7 +258,11 @@ def _segment_rows(
         wanted.append((table.level, "segments, level"))
     rows: list[tuple[int, int, str, float | None, float]] = []
     count: dict[str, int] = {}
-    for cells in text.read(wanted):
+    wanted += [(c, "segments, where") for c, _ in table.where]
+    for every in text.read(wanted):
+        cells = every.where(table.where)
+        if not cells.line.size:
+            continue
         begin = stamps(cells, table.time.begin_column, table.time)
         end = stamps(cells, table.time.column, table.time)
         if np.any(end <= begin):

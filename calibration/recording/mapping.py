@@ -1,7 +1,8 @@
 """The mapping: which file and column of a recording is which stream and channel.
 
 A mapping is a TOML file. It describes one run (`[[stream]]` at the top) or several (`[[run]]`
-tables with streams of their own); `[template.NAME]` holds what streams share. The keys are those
+tables with streams of their own, or with `where` conditions that pick their rows out of streams
+that all runs share); `[template.NAME]` holds what streams share. The keys are those
 of the dataclasses below; `datasets/` holds three worked examples.
 """
 
@@ -80,7 +81,8 @@ class StreamMapping:
     """One stream of a run, and the file it lies in.
 
     `last_line` is what to do with a last line that has no line end and may be cut: `error`, `keep`
-    or `drop` it. `missing` lists the cells that mean "no value".
+    or `drop` it. `missing` lists the cells that mean "no value". `where` holds (column, text): only
+    rows with these texts belong to the run, where one file holds several.
     """
 
     id: str
@@ -99,6 +101,7 @@ class StreamMapping:
     identity: MappingABC[str, str]
     missing: tuple[str, ...]
     last_line: Literal["error", "keep", "drop"]
+    where: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -117,7 +120,9 @@ class SegmentTable:
     """Segments that stand in a file, one a row.
 
     `workload` may hold column names in braces (`"kernel-{experiment}"`). `level` names a column, or
-    is `position`: the row's place among the rows of its workload, from 1.
+    is `position`: the row's place among the rows of its workload, from 1. `between` names the
+    workload of the stretches before, between and after the segments, where the source says what it
+    was (`idle`). `where` holds (column, text), as for a stream.
     """
 
     file: str
@@ -126,6 +131,8 @@ class SegmentTable:
     workload: str
     level: Column | None
     settle_s: float
+    between: str | None = None
+    where: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -11,7 +11,16 @@ from typing import Any
 
 from ..errors import InputError
 from .mapping import DataFile, FitRecipe, Mapping, RunMapping, Segment, SegmentTable
-from .mapping_stream import Hashes, identifier, read_file, read_stream, read_time, relative, sha256
+from .mapping_stream import (
+    Hashes,
+    conditions,
+    identifier,
+    read_file,
+    read_stream,
+    read_time,
+    relative,
+    sha256,
+)
 from .toml_table import Table
 
 __all__ = ["read_mapping"]
@@ -38,7 +47,7 @@ def read_mapping(path: Path | str) -> Mapping:
     hashes: Hashes = {}
     session = top.text("session", None)
     if "run" in top:
-        runs = tuple(_run(t, session, templates, hashes) for t in top.tables("run", "id"))
+        runs = tuple(_run(t, top, session, templates, hashes) for t in top.tables("run", "id"))
     else:
         runs = (_run_body(top, name, session, templates, hashes),)
     mapping = Mapping(
@@ -121,12 +130,13 @@ def _fit(table: Table, runs: tuple[RunMapping, ...]) -> FitRecipe:
 
 def _run(
     table: Table,
+    top: Table,
     session: str | None,
     templates: dict[str, dict[str, Any]],
     hashes: Hashes,
 ) -> RunMapping:
     run = _run_body(
-        table, identifier(table, "id"), table.text("session", session), templates, hashes
+        table, identifier(table, "id"), table.text("session", session), templates, hashes, top
     )
     table.done()
     return run
@@ -138,13 +148,17 @@ def _run_body(
     session: str | None,
     templates: dict[str, dict[str, Any]],
     hashes: Hashes,
+    shared: Table | None = None,
 ) -> RunMapping:
+    """Read a run; streams and segments that it does not have itself are those that all share."""
     if session is None:
         raise InputError(
             f"{table.where}: session is missing; expected a name for the power-up that the runs "
             "share."
         )
-    streams = tuple(read_stream(t, templates, hashes) for t in table.tables("stream", "id"))
+    where = conditions(table) if shared is not None else ()
+    own = shared if shared is not None and "stream" not in table else table
+    streams = tuple(read_stream(t, templates, hashes, where) for t in own.tables("stream", "id"))
     if not streams:
         raise InputError(f"{table.where}: expected at least one [[stream]]; there is none.")
     names = [s.id for s in streams]
@@ -156,7 +170,8 @@ def _run_body(
             f"{table.where}: some streams have a unix clock and others none, so they cannot be "
             "laid side by side; give them one epoch."
         )
-    rows = table.table("segments", None)
+    marks = shared if shared is not None and "segments" not in table else table
+    rows = marks.table("segments", None)
     inline = tuple(_segment(t) for t in table.tables("segment", "workload"))
     return RunMapping(
         id=run_id,
@@ -164,7 +179,7 @@ def _run_body(
         note=table.text("note", None),
         streams=streams,
         segments=inline,
-        segment_table=None if rows is None else _segment_table(rows, hashes),
+        segment_table=None if rows is None else _segment_table(rows, hashes, where),
     )
 
 
@@ -182,7 +197,9 @@ def _segment(table: Table) -> Segment:
     return segment
 
 
-def _segment_table(table: Table, hashes: Hashes) -> SegmentTable:
+def _segment_table(
+    table: Table, hashes: Hashes, where: tuple[tuple[str, str], ...]
+) -> SegmentTable:
     segments = SegmentTable(
         file=read_file(table, hashes),
         format=table.choice("format", ("columns", "csv", "tsv")),
@@ -190,6 +207,8 @@ def _segment_table(table: Table, hashes: Hashes) -> SegmentTable:
         workload=table.text("workload"),
         level=table.column("level", None),
         settle_s=table.number("settle_s", 0.0),
+        between=table.text("between", None),
+        where=where + conditions(table),
     )
     if segments.time.begin_column is None:
         raise InputError(f"{table.where}, time: begin_column is missing; a segment needs both.")

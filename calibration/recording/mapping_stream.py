@@ -13,7 +13,16 @@ from .mapping import TIME_UNITS, ChannelMapping, Column, StreamMapping, TimeMapp
 from .toml_table import Table
 from .units import QUANTITY_OF_SI, TO_SI, si_factor
 
-__all__ = ["Hashes", "identifier", "read_file", "read_stream", "read_time", "relative", "sha256"]
+__all__ = [
+    "Hashes",
+    "conditions",
+    "identifier",
+    "read_file",
+    "read_stream",
+    "read_time",
+    "relative",
+    "sha256",
+]
 
 Hashes: TypeAlias = dict[str, str | None]
 
@@ -47,6 +56,14 @@ def sha256(table: Table) -> str | None:
     return value
 
 
+def conditions(table: Table) -> tuple[tuple[str, str], ...]:
+    """Return the rows that belong to a run, as (column, text)."""
+    values = table.plain("where")
+    if not all(isinstance(v, str) for v in values.values()):
+        raise table.wrong("where", "a table of column = text")
+    return tuple(values.items())
+
+
 def read_file(table: Table, hashes: Hashes) -> str:
     """Return the name of a table's file and note its hash."""
     file, digest = relative(table, "file"), sha256(table)
@@ -57,7 +74,10 @@ def read_file(table: Table, hashes: Hashes) -> str:
 
 
 def read_stream(
-    given: Table, templates: dict[str, dict[str, Any]], hashes: Hashes
+    given: Table,
+    templates: dict[str, dict[str, Any]],
+    hashes: Hashes,
+    where: tuple[tuple[str, str], ...] = (),
 ) -> StreamMapping:
     """Read one stream, with what its template adds."""
     table = _with_template(given, templates)
@@ -89,6 +109,7 @@ def read_stream(
         identity=identity,
         missing=table.texts("missing", _MISSING),
         last_line=table.choice("last_line", ("error", "keep", "drop"), "error"),
+        where=where + conditions(table),
     )
     if role == "meter" and stream.boundary is None:
         raise InputError(

@@ -38,6 +38,15 @@ class Cells:
     line: npt.NDArray[np.int64]
     columns: dict[Column, pd.Series[str]]
 
+    def where(self, conditions: Sequence[tuple[str, str]]) -> Cells:
+        """Return the rows in which every named column holds the given text."""
+        if not conditions:
+            return self
+        keep = np.ones(self.line.size, dtype=bool)
+        for column, text in conditions:
+            keep &= np.asarray(self.columns[column].str.strip() == text, dtype=bool)
+        return Cells(self.file, self.line[keep], {c: v[keep] for c, v in self.columns.items()})
+
     def numbers(self, column: Column, missing: Sequence[str]) -> npt.NDArray[np.float64]:
         """Return a column as float64, NaN where a cell means "no value".
 
