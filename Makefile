@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
 
-.PHONY: install demo test check lint types pytest wheel clean
+.PHONY: install demo test lint types planted wheel clean
 
 install: $(VENV)/.installed  ## create .venv and install wattcal with the lab and the development tools
 
@@ -27,6 +27,9 @@ lint: install
 
 types: install
 	$(BIN)/mypy
+
+planted: install  ## ten planted faults, each of which must make a test fail
+	$(BIN)/python -P tests/shape/planted/plant.py
 
 wheel: install  ## build the wheel into dist/
 	$(BIN)/python -m build --wheel
