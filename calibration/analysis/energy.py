@@ -12,11 +12,22 @@ which resolves 2 ns after a year.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
+
+from .counters import (
+    REASONS,
+    STALLED,
+    Finding,
+    increasing,
+    register_differences,
+    stalls,
+    unit_scale,
+    zeros_that_are_missing,
+)
 
 if TYPE_CHECKING:
     from ..recording.reader import Series
@@ -35,7 +46,8 @@ class Pieces:
     """Stretches of observed time: `start_ns`, `end_ns` (int64) and the power at both ends, W.
 
     Power is linear inside a piece; pieces are in time order and never overlap. `undecided` counts
-    the intervals that were dropped because a counter went back for no known reason.
+    the steps of a counter that were dropped because their energy cannot be known; `findings` says
+    what was wrong with the series, by code (`analysis.counters.Finding`).
     """
 
     start_ns: Instants
@@ -43,6 +55,7 @@ class Pieces:
     start_w: Floats
     end_w: Floats
     undecided: int = 0
+    findings: tuple[Finding, ...] = ()
 
     @property
     def duration_s(self) -> Floats:
@@ -55,50 +68,130 @@ class Pieces:
         return np.asarray(0.5 * (self.start_w + self.end_w) * self.duration_s)
 
 
-def pieces(series: Series) -> Pieces:
+def pieces(series: Series, *, power_limit_w: float | None = None) -> Pieces:
     """Cut a series into the stretches whose energy it states.
 
     Readings that failed (NaN) leave a gap, except in a counter, whose next good reading still knows
-    the energy since the last one. Rows whose time does not advance are passed over.
+    the energy since the last one. Rows whose time does not advance, zeros that stand for missing
+    readings, rows in another unit, and steps of a register that cannot be decided
+    (`analysis.counters`) are left out and said in `findings`. `power_limit_w` is the most the
+    hardware can draw, W, where that is known; it decides what a register that went back has done.
     """
-    kind = series.channel.kind
-    good = np.isfinite(series.value)
-    t, value = series.t_ns[good], series.value[good]
-    forward = np.ones(t.size, dtype=bool)
-    if t.size:
-        forward[1:] = t[1:] > np.maximum.accumulate(t)[:-1]
-    t, value = t[forward], value[forward]
-    if kind == "counter":
+    channel = series.channel
+    rows, findings = _usable(series)
+    t, value = series.t_ns[rows], series.value[rows]
+    if channel.kind == "counter":
         broken = np.array([i for i, text in series.faults.items() if text.startswith(_BREAKS)])
-        breaks = np.searchsorted(np.flatnonzero(good)[forward], np.sort(broken))
-        return _counter(t, value, series.channel.wrap, breaks.astype(np.int64))
-    if kind == "mean":
-        window = None if series.window_ns is None else series.window_ns[good][forward]
-        return _mean(t, value, window, series.channel.window_s, series.channel.stamp_at)
-    return _instant(t, value, series.max_gap_s)
+        breaks = np.searchsorted(rows, np.sort(broken)).astype(np.int64)
+        return _counter(
+            t, value, channel.wrap, breaks, power_limit_w, channel.resolution, rows, findings
+        )
+    if channel.kind == "mean":
+        window = None if series.window_ns is None else series.window_ns[rows]
+        cut = _mean(t, value, window, channel.window_s, channel.stamp_at)
+    else:
+        cut = _instant(t, value, series.max_gap_s)
+    return replace(cut, findings=findings)
 
 
-def _counter(t: Instants, energy_j: Floats, wrap_j: float | None, breaks: Instants) -> Pieces:
-    """Difference a register; one wrap is undone where its range is known, else undecided.
+def _usable(series: Series) -> tuple[npt.NDArray[np.intp], tuple[Finding, ...]]:
+    """Return the rows that can be used, and what was wrong with the others."""
+    channel, value, t = series.channel, series.value, series.t_ns
+    found: list[Finding] = []
+    good = np.isfinite(value)
+    if channel.unit in ("W", "J"):
+        live = series.role == "meter" and series.boundary == "psu_ac_input"
+        zeros = zeros_that_are_missing(
+            channel.kind, value, resolution=channel.resolution or 0.0, live=live
+        )
+        if zeros.any():
+            row, count = int(np.argmax(zeros)), int(np.count_nonzero(zeros))
+            message = (
+                f"{count} of {value.size} readings are zero although the hardware was live; "
+                "taken as missing"
+            )
+            found.append(Finding("missing_as_zero", message, count, row, int(t[row])))
+            good &= ~zeros
+        scaled = unit_scale(channel.kind, np.where(good, value, np.nan))
+        if scaled is not None:
+            wrong, factor, row = scaled
+            times = f"{factor:g}" if factor > 1 else f"1/{1 / factor:g}"
+            count = int(np.count_nonzero(wrong & good))
+            message = (
+                f"from row {row} on the readings are {times} of those before: another unit; the "
+                f"{count} rows of the shorter side are left out"
+            )
+            found.append(Finding("unit_scale", message, count, row, int(t[row])))
+            good &= ~wrong
+    rows = np.flatnonzero(good)
+    forward, jump = increasing(t[rows])
+    if jump is not None:
+        found.append(replace(jump, row=int(rows[jump.row])))
+    return rows[forward], tuple(found)
+
+
+def _counter(
+    t: Instants,
+    energy_j: Floats,
+    wrap_j: float | None,
+    breaks: Instants,
+    power_limit_w: float | None,
+    resolution_j: float | None,
+    rows: npt.NDArray[np.intp],
+    findings: tuple[Finding, ...],
+) -> Pieces:
+    """Difference a register; what `register_differences` cannot decide is left out.
 
     `breaks` holds the index of the first good reading after each known break of the register.
     """
-    step = np.diff(energy_j)
-    back = step < 0
-    if wrap_j is not None:
-        # A register that wrapped was near its end before and is near its beginning after; one that
-        # was reset is near its beginning only. Half the range is the most that may have passed.
-        wrapped = back & (step + wrap_j < 0.5 * wrap_j)
-        step = np.where(wrapped, step + wrap_j, step)
-        back &= ~wrapped
-    back[breaks[(breaks > 0) & (breaks <= back.size)] - 1] = True
-    seconds = np.diff(t) / _NS
-    with np.errstate(divide="ignore", invalid="ignore"):
-        power = step / seconds
-    keep = ~back
-    return Pieces(
-        t[:-1][keep], t[1:][keep], power[keep], power[keep], undecided=int(np.count_nonzero(back))
+    step = register_differences(
+        t,
+        energy_j,
+        modulus_j=wrap_j,
+        power_limit_w=power_limit_w,
+        resolution_j=resolution_j or 0.0,
+        breaks=breaks,
     )
+    reason, energy = step.reason.copy(), step.energy_j.copy()
+    begin = np.arange(energy.size)
+    for first, last, caught_up in stalls(t, energy_j):
+        if caught_up:  # the energy is known, its course is not: one piece over the whole stall
+            total = np.sum(energy[first : last + 1])
+            energy[first:last], energy[last] = 0.0, total
+            begin[first:last], begin[last] = -1, first
+        else:
+            reason[first : last + 1][reason[first : last + 1] == 0] = STALLED
+    keep = (reason == 0) & (begin >= 0)
+    start, end = t[begin[keep]], t[1:][keep]
+    power = energy[keep] / ((end - start) / _NS)
+    lost = int(np.count_nonzero(reason))
+    findings += _register_findings(t, reason, rows)
+    return Pieces(start, end, power, power, undecided=lost, findings=findings)
+
+
+_CODES = {
+    "register_reset": ("register_reset", "the register went back to its beginning"),
+    "went_back": ("register_reset", "the register went back, and its range is not known"),
+    "known_break": ("register_reset", "the log says that the register began again"),
+    "several_wraps": ("several_wraps", "the register may have wrapped more than once in a gap"),
+    "implausible": ("implausible", "the register counted more than the hardware can draw"),
+    "stalled": ("stalled", "the register stood still and did not catch up"),
+}
+
+
+def _register_findings(
+    t: Instants, reason: npt.NDArray[np.int8], rows: npt.NDArray[np.intp]
+) -> tuple[Finding, ...]:
+    found = []
+    for number, name in enumerate(REASONS):
+        at = np.flatnonzero(reason == number) if name in _CODES else np.zeros(0, dtype=np.intp)
+        if at.size:
+            code, text = _CODES[name]
+            lost_s = float(np.sum(t[at + 1] - t[at])) / _NS
+            row = int(rows[at[0] + 1])
+            message = f"{text}, first at row {row} ({at.size} steps, {lost_s:.3g} s left out)"
+            found.append(Finding(code, message, int(at.size), row, int(t[at[0] + 1]), lost_s))
+    return tuple(found)
 
 
 def _mean(
