@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import signal
 import sys
 import tempfile
 import traceback
@@ -98,5 +99,7 @@ def _unexpected(error: Exception) -> int:
 
 
 def entry() -> None:
-    """Run the console script."""
-    sys.exit(main())
+    """Run the console script; a late Ctrl-C does not change the exit code of what is done."""
+    code = main()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    sys.exit(code)

@@ -40,6 +40,8 @@ workloads:  idle, cpu-int, cpu-int-1, cpu-matmul, memory-copy
 estimators: rapl, cpu-load, codecarbon (all that run here, unless named); none"""
 
 _NAMED: Final = re.compile(r"([A-Za-z0-9][A-Za-z0-9_.-]*)=([^@]*@.*)")
+_LAST_ROWS: Final = 3
+"""A meter whose last readings all failed was lost; one failed reading is noise."""
 _ANCHOR_S: Final = 10.0
 _DEFAULT_STEP_S: Final = 30.0
 
@@ -113,7 +115,7 @@ def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
 
 
 def _record(arguments: argparse.Namespace) -> int:
-    from ..bench import record
+    from ..bench import Interrupts, record
     from ..machine import this_machine
     from ..plans import find_plan, to_mapping
     from ..recording.writer import RunWriter, new_start
@@ -160,8 +162,11 @@ def _record(arguments: argparse.Namespace) -> int:
                     reopen={n: partial(_opened, a) for n, a in addresses.items()},
                 )
                 interrupted = False
-    _report(arguments, path, interrupted, time.monotonic() - began_s)
-    return 130 if interrupted else 0
+    with Interrupts():  # who presses Ctrl-C twice still learns where the recording lies
+        _report(arguments, path, interrupted, time.monotonic() - began_s)
+    if interrupted:
+        return 130
+    return 4 if _lost_meters(path) else 0
 
 
 def _plan_of(specs: list[str]) -> Plan:
@@ -286,6 +291,28 @@ def _progress(plan: Plan, *, show: bool) -> Iterator[Callable[[Any], None] | Non
         yield lambda snapshot: bar.update(snapshot.t_s)
     finally:
         bar.close()
+
+
+def _lost_meters(path: Path) -> bool:
+    """Say which meters did not answer any more when the run ended; one that came back did."""
+    from ..recording.reader import read_run
+
+    run = read_run(path)
+    lost = False
+    for stream in run.meters():
+        channels = run.channels(stream)
+        series = run.series(stream, channels[0].name)
+        last = range(max(0, series.t_ns.size - _LAST_ROWS), series.t_ns.size)
+        if all(i in series.faults for i in last):
+            lost = True
+            why = series.faults[last[-1]] if last else "never answered"
+            print(
+                f"wattcal: {stream} did not answer any more when the run ended ({why}); "
+                f"{len(series.faults)} of {series.t_ns.size} of its readings failed. The rest is "
+                "sealed; check its plug and record again.",
+                file=sys.stderr,
+            )
+    return lost
 
 
 def _report(arguments: argparse.Namespace, path: Path, interrupted: bool, lasted_s: float) -> None:

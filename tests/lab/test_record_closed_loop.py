@@ -276,6 +276,26 @@ def test_a_silent_port_and_a_busy_one_are_refused_before_the_run(
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_meter_that_stays_away_is_said_and_exits_4(
+    tmp_path: Path, power: Pzem004tEmulator, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ["--estimator", "cpu-load", "--workload", "idle:0:2", "-o", str(tmp_path / "run")]
+    timer = threading.Timer(1.5, power.unplug)
+    timer.start()
+    try:
+        assert main(["record", "--meter", address(power), *arguments, "--headless"]) == 4
+    finally:
+        timer.cancel()
+        timer.join()
+    said = capsys.readouterr()
+    assert re.search(
+        r"pzem-004t did not answer any more when the run ended \(gone\); \d+ of", said.err
+    )
+    assert check_run(tmp_path / "run") == ()
+    values = read_run(tmp_path / "run").series("pzem-004t", "power_w").value
+    assert set(values[np.isfinite(values)]) == {53.2}
+
+
 @pytest.mark.parametrize("times", [1, 3])
 def test_ctrl_c_seals_what_was_recorded(
     tmp_path: Path, power: Pzem004tEmulator, times: int
