@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +24,10 @@ Floats = npt.NDArray[np.float64]
 
 # A recording may hold a stray value; more than one in a hundred is a wrong unit or scale.
 _MOST_IMPLAUSIBLE = 0.01
+# The highest power of a recording at the socket: a single-board computer alone idles above 1 W,
+# and no supply of one machine reaches 1 MW.
+_LEAST_PEAK_W = 0.5
+_MOST_PEAK_W = 1e6
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -81,6 +86,7 @@ class Importer:
         self._register = dict.fromkeys((c.info.name for c in stream.channels if c.increment), 0.0)
         self._seen = {c.info.name: 0 for c in stream.channels}
         self._odd: dict[str, tuple[int, float]] = {}
+        self._most = dict.fromkeys(self._seen, -math.inf)
 
     @property
     def windows(self) -> bool:
@@ -195,6 +201,9 @@ class Importer:
     def _weigh(self, channel: ChannelMapping, values: Floats) -> None:
         """Count what lies outside the plausible range."""
         self._seen[channel.info.name] += int(np.count_nonzero(~np.isnan(values)))
+        self._most[channel.info.name] = float(
+            np.fmax.reduce(values, initial=self._most[channel.info.name])
+        )
         if channel.plausible is None:
             return
         low, high = channel.plausible
@@ -223,10 +232,24 @@ class Importer:
                     f"outside {low:g} to {high:g} {unit} (the first is {first:g}); is {unit} times "
                     f"{channel.scale} the right unit and scale?"
                 )
+            self._judge_socket(channel)
             if count:
                 self.notes.append(
                     ("implausible", f"{name}: values outside its plausible range", count)
                 )
+
+    def _judge_socket(self, channel: ChannelMapping) -> None:
+        """Refuse power at a socket that no computer takes; it needs no `plausible` to be said."""
+        si_unit, factor = si_factor(channel.info.unit)
+        if si_unit != "W" or self.stream.boundary != "psu_ac_input":
+            return
+        most_w = self._most[channel.info.name] * float(factor)
+        if not _LEAST_PEAK_W <= most_w <= _MOST_PEAK_W:
+            raise InputError(
+                f"{self._where}: {channel.info.name} in {self.stream.file} reaches {most_w:g} W; a "
+                f"computer at psu_ac_input takes more than {_LEAST_PEAK_W:g} W and less than "
+                f"{_MOST_PEAK_W:.0f} W. Is {channel.info.unit} times {channel.scale} right?"
+            )
 
     def _raw(self) -> Rows:
         """Decode a raw byte stream of a PMD-USB; its clock counts from the instant in a file."""

@@ -31,6 +31,12 @@ from .writer import RunWriter, new_start
 
 __all__ = ["import_mapping", "locate_files"]
 
+_EARLIEST_NS = 631_152_000 * 10**9
+"""1990-01-01 in unix ns. Seconds read as ms, or ms as us, give January 1970."""
+_LATEST_NS = 4_102_444_800 * 10**9
+"""2100-01-01 in unix ns."""
+_YEAR_NS = 365.2425 * 86_400e9
+
 
 def import_mapping(
     path: Path | str, *, data: Path | str | None = None, into: Path | str, keep: bool = False
@@ -140,6 +146,9 @@ def _import_run(
     importers = [Importer(s, folder) for s in run.streams]
     sources = [_begun(i) for i in importers]
     begin_ns = min(int(first.t_ns[0]) for first, _ in sources)
+    if run.streams[0].time.epoch == "unix":
+        for importer, (first, _) in zip(importers, sources, strict=True):
+            _check_epoch(importer, int(first.t_ns[0]))
     start: Start = replace(
         new_start(mapping.data_kind, run.session, note=run.note, source=source),
         uid=uid,
@@ -151,6 +160,7 @@ def _import_run(
         if unix:
             writer.clock(_identity(begin_ns))
         end_ns = begin_ns
+        spans: dict[str, tuple[int, int]] = {}
         for importer, (first, rest) in zip(importers, sources, strict=True):
             stream = writer.open_stream(descriptor_of(importer.stream), windows=importer.windows)
             for rows in _joined(first, rest):
@@ -161,6 +171,7 @@ def _import_run(
                     device_ticks=rows.device_ticks,
                     window_ns=rows.window_ns,
                 )
+                spans[importer.stream.id] = (int(first.t_ns[0]), int(rows.t_ns[-1]))
                 end_ns = max(end_ns, int(rows.t_ns[-1]))
             for code, message, count in importer.notes:
                 writer.fault(
@@ -173,6 +184,7 @@ def _import_run(
                         count=count,
                     )
                 )
+        _check_together(run, spans)
         for step in _steps(run, folder, begin_ns, end_ns):
             writer.step(step)
         if unix:
@@ -195,6 +207,29 @@ def _begun(importer: Importer) -> tuple[Rows, Iterator[Rows]]:
 def _joined(first: Rows, rest: Iterator[Rows]) -> Iterator[Rows]:
     yield first
     yield from rest
+
+
+def _check_epoch(importer: Importer, t_ns: int) -> None:
+    """Refuse a unix time that no recording with a power meter has: its unit is another one."""
+    if not _EARLIEST_NS <= t_ns < _LATEST_NS:
+        time = importer.stream.time
+        raise InputError(
+            f"{importer.stream.file}: read in {time.unit or time.format} the first row is of the "
+            f"year {1970 + t_ns / _YEAR_NS:.0f}; is that the right unit? A clock with a zero of "
+            'its own is epoch = "none".'
+        )
+
+
+def _check_together(run: RunMapping, spans: dict[str, tuple[int, int]]) -> None:
+    """Refuse streams that were never recorded at the same time: a clock or a file is wrong."""
+    late = max(spans, key=lambda s: spans[s][0])
+    early = min(spans, key=lambda s: spans[s][1])
+    apart_s = (spans[late][0] - spans[early][1]) / 1e9
+    if apart_s > 0:
+        raise InputError(
+            f"run {run.id}: {late} begins {apart_s:.6g} s after {early} has ended; expected "
+            "streams of one time. Check the unit, the zone and the offset of their clocks."
+        )
 
 
 def _identity(t_ns: int) -> Clock:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from fractions import Fraction
 from pathlib import Path
@@ -104,7 +105,7 @@ def read_stream(
         source=table.text("source"),
         mode=table.text("mode", None),
         scope=table.texts("scope"),
-        cadence_s=table.number("cadence_s", None),
+        cadence_s=table.positive("cadence_s", None),
         configuration=table.plain("configuration"),
         identity=identity,
         missing=table.texts("missing", _MISSING),
@@ -156,7 +157,7 @@ def read_time(table: Table, *, raw: bool) -> TimeMapping:
         window=window,
         backwards=table.choice("backwards", ("error", "drop"), "error"),
         start_file=relative(table, "start_file") if raw else None,
-        tick_rate_hz=table.number("tick_rate_hz") if raw else None,
+        tick_rate_hz=table.positive("tick_rate_hz") if raw else None,
     )
     table.done()
     return time
@@ -183,7 +184,7 @@ def _channel(table: Table, data_format: str, time: TimeMapping) -> ChannelMappin
         raise table.wrong("unit", f"a unit of energy for kind {kind}")
     scale = table.fraction("scale", Fraction(1))
     raw = data_format == "pmd-usb"
-    window_s = table.number("window_s", None)
+    window_s = table.positive("window_s", None)
     own_window = time.window is not None or time.begin_column is not None
     if kind == "mean" and window_s is None and not own_window:
         raise InputError(
@@ -200,7 +201,7 @@ def _channel(table: Table, data_format: str, time: TimeMapping) -> ChannelMappin
         stamp_at=time.stamp_at,
         resolution=table.number("resolution", None),
         accuracy=_accuracy(table),
-        wrap=table.number("wrap", None),
+        wrap=table.positive("wrap", None),
         scale=(scale.numerator, scale.denominator) if raw else None,
         observed_share=table.number("observed_share", 1.0),
         plausible=None if increment else plausible,
@@ -238,7 +239,9 @@ def _pair(table: Table, key: str) -> tuple[float, float] | None:
     value = table.get(key, (list,), "a list of two numbers", None)
     if value is None:
         return None
-    if len(value) != 2 or not all(type(v) in (int, float) for v in value) or value[0] >= value[1]:
+    # TOML has `nan`, in whose range everything lies, and `inf`, which JSON cannot hold.
+    numbers = len(value) == 2 and all(type(v) in (int, float) and math.isfinite(v) for v in value)
+    if not numbers or value[0] >= value[1]:
         raise table.wrong(key, "a list of two numbers, the smaller one first")
     return float(value[0]), float(value[1])
 
@@ -273,7 +276,7 @@ def _derived(table: Table) -> Derived:
             quantity=table.text("quantity", QUANTITY_OF_SI[si_factor(unit)[0]]),
             unit=unit,
             kind=table.choice("kind", ("counter", "mean", "instant")),
-            window_s=table.number("window_s", None),
+            window_s=table.positive("window_s", None),
             resolution=table.number("resolution", None),
             accuracy=_accuracy(table),
             plausible=_pair(table, "plausible"),

@@ -27,6 +27,7 @@ __all__ = ["Cells", "TextTable"]
 
 Column = str | int
 ROWS_AT_A_TIME: Final = 200_000
+_FARTHEST_NS: Final = 9.2e18  # int64 ends there, in the year 2262
 _SEPARATOR: Final = {"columns": r"\s+", "csv": ",", "tsv": "\t"}
 
 
@@ -61,7 +62,8 @@ class Cells:
         """Return a column of time stamps in ns; integers stay exact.
 
         Raises:
-            InputError: a cell is no number; a row without a time cannot be placed.
+            InputError: a cell is no number; a row without a time cannot be placed. Or the time is
+                beyond what 64 bits of ns hold.
 
         """
         values, absent = self._parse(column, ("",))
@@ -70,6 +72,14 @@ class Cells:
             raise InputError(
                 f"{self.file.name}, line {line}: expected a time in column {column!r}; it is "
                 "empty. Complete the row or take it out."
+            )
+        far = np.abs(np.asarray(values, dtype=np.float64)) * (picoseconds / 1000) > _FARTHEST_NS
+        if far.any():
+            at = int(np.argmax(far))
+            raise InputError(
+                f"{self.file.name}, line {int(self.line[at])}: expected a time in column "
+                f"{column!r}; {values[at]:.15g} is beyond any date in its unit. Is that the right "
+                "unit?"
             )
         if values.dtype.kind == "i":
             whole = values.astype(np.int64)

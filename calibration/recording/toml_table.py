@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import math
 from collections.abc import Iterable
 from difflib import get_close_matches
 from fractions import Fraction
@@ -57,9 +59,20 @@ class Table:
         return value
 
     def number(self, key: str, default: Any = REQUIRED) -> Any:
-        """Return a number as float."""
+        """Return a finite number as float; TOML has `nan` and `inf` too."""
         value = self.get(key, (int, float), "a number", default)
-        return float(value) if isinstance(value, (int, float)) else value
+        if not isinstance(value, (int, float)):
+            return value
+        if not math.isfinite(value):
+            raise self.wrong(key, "a finite number")
+        return float(value)
+
+    def positive(self, key: str, default: Any = REQUIRED) -> Any:
+        """Return a finite number above zero as float."""
+        value = self.number(key, default)
+        if value is not default and value <= 0:
+            raise self.wrong(key, "a number above zero")
+        return value
 
     def flag(self, key: str, default: bool) -> bool:
         """Return true or false."""
@@ -120,8 +133,18 @@ class Table:
         )
 
     def plain(self, key: str) -> dict[str, Any]:
-        """Return a table as it is, empty where the key is absent."""
-        return dict(self.get(key, (dict,), "a table", {}))
+        """Return a table as it is, empty where the key is absent; a run keeps it as JSON.
+
+        TOML knows dates, `nan` and `inf`, which JSON does not.
+        """
+        value = dict(self.get(key, (dict,), "a table", {}))
+        try:
+            json.dumps(value, allow_nan=False)
+        except (TypeError, ValueError):
+            raise self.wrong(
+                key, "texts, finite numbers, true and false (a date as a text)"
+            ) from None
+        return value
 
     def done(self) -> None:
         """Refuse what was not asked for.

@@ -179,6 +179,42 @@ BAD = {
         ),
         r"expected an end after start_unix_s",
     ),
+    "power of no computer": (
+        replace(
+            '"W", kind = "mean", window_s = 1, plausible = [1, 500]',
+            '"mW", kind = "mean", window_s = 1',
+        ),
+        r"stream wall: power_w in wall\.csv reaches 0\.056 W; a computer at psu_ac_input takes",
+    ),
+    "milliseconds read as microseconds": (
+        replace('unit = "ms"', 'unit = "us"'),
+        r"wall\.csv: read in us the first row is of the year 1970; is that the right unit",
+    ),
+    "milliseconds read as seconds": (
+        replace('unit = "ms"', 'unit = "s"'),
+        r"wall\.csv, line 2: expected a time in column 't'; 1700000000000 is beyond any date",
+    ),
+    "a day apart": (
+        replace(
+            '"rapl.csv"\nformat = "csv"\ntime = { column = "t",',
+            '"rapl.csv"\nformat = "csv"\ntime = { column = "t", offset_s = 86400,',
+        ),
+        r"run mine: rapl begins 86101 s after wall has ended",
+    ),
+    "offset without end": (
+        replace('unit = "ms"', 'unit = "ms", offset_s = inf'),
+        r"time: offset_s: expected a finite number; got inf",
+    ),
+    "range without a number": (
+        replace("plausible = [1, 500]", "plausible = [nan, 500]"),
+        r"plausible: expected a list of two numbers, the smaller one first",
+    ),
+    "range without end": (replace("[1, 500]", "[1, inf]"), r"plausible: expected a list of two"),
+    "window of nothing": (replace("window_s = 1", "window_s = 0"), r"a number above zero; got 0"),
+    "date in the configuration": (
+        replace('format = "csv"', 'format = "csv"\nconfiguration = { since = 2024-01-02 }'),
+        r"configuration: expected texts, finite numbers, true and false \(a date as a text\)",
+    ),
     "name with a slash": (replace('name = "mine"', 'name = "a/b"'), r"name: expected letters"),
 }
 
