@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -160,15 +161,21 @@ def _load(arguments: argparse.Namespace) -> tuple[Points, list[Run]]:
     for source in arguments.source:
         if source.is_dir():
             run = read_run(source)
-            runs.append(run)
-            tables.append(
-                run_points(
-                    [run],
-                    segments=arguments.segments,
-                    reference=arguments.reference,
-                    align=arguments.lag == "auto",
+            twin = next((r for r in runs if r.start.uid == run.start.uid), None)
+            if twin is not None:
+                raise InputError(
+                    f"{source} is the same run as {twin.path}; its points would count twice. Name "
+                    "it once."
                 )
+            runs.append(run)
+            table = run_points(
+                [run],
+                segments=arguments.segments,
+                reference=arguments.reference,
+                align=arguments.lag == "auto",
             )
+            early = _ended_early(run)
+            tables.append(replace(table, notes=(*early, *table.notes)) if early else table)
         elif source.suffix == ".csv" and source.exists():
             tables.append(
                 read_points(
@@ -181,6 +188,16 @@ def _load(arguments: argparse.Namespace) -> tuple[Points, list[Run]]:
             found = "a file of another kind" if source.exists() else "nothing"
             raise InputError(f"Expected a run directory or a points.csv at {source}; got {found}.")
     return concatenate(tables), runs
+
+
+def _ended_early(run: Run) -> tuple[str, ...]:
+    """Say that a run is not all that was planned; what was recorded counts all the same."""
+    if run.stop is None:
+        return (f"{run.path}: not sealed; what was recorded so far is used",)
+    if run.stop.exit_status == "success":
+        return ()
+    why = f" ({run.stop.reason})" if run.stop.reason else ""
+    return (f"{run.path}: ended early, {run.stop.exit_status}{why}; what was recorded is used",)
 
 
 def _register_step(text: str | None) -> float | None:

@@ -255,7 +255,7 @@ def _table(run: Path, descriptor: Descriptor, channels: Sequence[str], *, sealed
         table = pa.Table.from_batches([b.select(names) for b in batches])
     else:
         try:
-            with pq.ParquetFile(source) as file:
+            with pq.ParquetFile(source, page_checksum_verification=True) as file:
                 names = [n for n in wanted if n in file.schema_arrow.names]
                 table = file.read(columns=names)
         except (OSError, pa.ArrowInvalid) as error:

@@ -70,6 +70,8 @@ def _write(source: Path, part: Path, schema: pa.Schema) -> int:
             use_dictionary=["fault"],
             # Instants and ticks advance by nearly equal steps: their differences are small.
             column_encoding=dict.fromkeys(steps, "DELTA_BINARY_PACKED"),
+            # A damaged page is refused when it is read, not only by `runs check`.
+            write_page_checksum=True,
         ) as writer:
             for group in _groups(source, schema):
                 writer.write_table(group, row_group_size=_ROWS_PER_GROUP)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import jsonschema
@@ -10,7 +11,9 @@ import numpy as np
 import pytest
 
 from calibration.cli import main
+from calibration.errors import RunError
 from calibration.recording.documents import ChannelInfo, Descriptor, Step
+from calibration.recording.reader import read_run
 from calibration.recording.writer import RunWriter, new_start
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -290,3 +293,52 @@ def test_the_template_is_accepted(tmp_path: Path, capsys: pytest.CaptureFixture[
     table = tmp_path / "points.csv"
     table.write_text(out)
     assert call(capsys, "compare", table)[0] == 0
+
+
+def test_a_run_given_twice_is_refused(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, err = call(capsys, "fit", run, run, "--input", "rapl_package")
+    assert (code, out) == (3, "")
+    assert "its points would count twice" in err
+
+
+def test_a_run_that_ended_early_says_so(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for words, said in (("abort", "ended early, abort"), (None, "not sealed")):
+        copy = tmp_path / str(words)
+        shutil.copytree(run, copy)
+        log = copy / "run.jsonl"
+        lines = log.read_text().splitlines(keepends=True)
+        lines[-1] = lines[-1].replace('"success"', f'"{words}"') if words else ""
+        log.write_text("".join(lines))
+        code, out, _ = call(capsys, "compare", copy, "--json")
+        assert code == 0
+        (note,) = [n for n in json.loads(out)["notes"] if said in n]
+        assert str(copy) in note
+
+
+def test_a_damaged_byte_is_an_error_and_never_another_number(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Flip one bit at many places; either the samples are the same or the run is refused."""
+    copy = tmp_path / "damaged"
+    shutil.copytree(run, copy)
+    file = copy / "rapl.parquet"
+    whole = file.read_bytes()
+    before = read_run(run).series("rapl", "package_j")
+    refused = 0
+    for at in np.linspace(4, len(whole) - 9, 60).astype(int):
+        broken = bytearray(whole)
+        broken[at] ^= 0x10
+        file.write_bytes(broken)
+        try:
+            after = read_run(copy).series("rapl", "package_j")
+        except RunError:
+            refused += 1
+            continue
+        assert np.array_equal(after.value, before.value)
+        assert np.array_equal(after.t_ns, before.t_ns)
+    assert refused > 30
+    file.write_bytes(whole[: len(whole) // 2])
+    code, out, err = call(capsys, "compare", copy)
+    assert (code, out, err.count("\n")) == (3, "", 1)
