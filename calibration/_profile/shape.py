@@ -10,7 +10,7 @@ import math
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import date, datetime
-from typing import Any, NoReturn
+from typing import Any, Final, NoReturn
 
 from ..errors import SchemaError
 
@@ -68,6 +68,10 @@ def boolean(value: Any, path: str) -> None:
         fail(path, "true or false", value)
 
 
+_HUGE: Final = 1e100
+"""No quantity is as large; its square would overflow, and an uncertainty become infinite."""
+
+
 def number(
     *, above: float | None = None, least: float | None = None, most: float | None = None
 ) -> Check:
@@ -83,7 +87,7 @@ def number(
         if (
             isinstance(value, bool)
             or not isinstance(value, (int, float))
-            or not math.isfinite(value)
+            or not abs(value) < _HUGE
             or (above is not None and not value > above)
             or (least is not None and not value >= least)
             or (most is not None and not value <= most)

@@ -95,6 +95,7 @@ MEANING = {
     "covariance too small": ("model.covariance", [[1.0]], "4 x 4"),
     "covariance ragged": ("model.covariance.2", [1.0, 2.0], "4 x 4"),
     "not symmetric": ("model.covariance.0.1", 0.5, "symmetric"),
+    "variance beyond all": ("model.covariance.1.1", 1e300, "a finite number"),
     "negative variance": ("model.covariance.1.1", -1e-5, "at least 0"),
     "input unknown": ("model.terms.1.input", "rapl", "one of the inputs"),
     "input unused": ("model.terms.2.input", "rapl_package", "'nvml' is in none"),
