@@ -1,146 +1,154 @@
-"""Least squares for calibration functions: orthogonal factorisation, never the normal equations.
-
-Columns are centred where there is an intercept and scaled by powers of two (exact in binary), then
-solved by Householder QR (Golub and Van Loan, Matrix Computations, section 5.3).
-"""
+"""Straight lines: one function, and which method the given uncertainties call for."""
 
 from __future__ import annotations
-
-from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
-from ..errors import FitError
+from ..errors import FitError, InputError
+from .generalised import generalised
+from .linear import LeastSquares, finite, least_squares, weights
+from .straight import InverseInterval, StraightLine
+from .york import york
 
-__all__ = ["LeastSquares", "StraightLine", "least_squares", "straight_line"]
+__all__ = ["InverseInterval", "LeastSquares", "StraightLine", "least_squares", "straight_line"]
 
 Floats = npt.NDArray[np.float64]
+EXACT_POINTS = 1024
+_BLOCK = 8192
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class LeastSquares:
-    """Coefficients (p,), their covariance (p, p), residuals (n,), χ² and dof.
+def straight_line(
+    x: npt.ArrayLike,
+    y: npt.ArrayLike,
+    u_x: npt.ArrayLike | None = None,
+    u_y: npt.ArrayLike | None = None,
+    covariance: npt.ArrayLike | None = None,
+    *,
+    correlation: npt.ArrayLike = 0.0,
+) -> StraightLine:
+    """Fit y = a + b·x with the method that the given uncertainties call for.
 
-    With weights 1/u² the covariance is absolute; without any it is scaled by the residual variance.
-    `condition` is that of the scaled design.
-    """
+    - none: ordinary least squares, the variance from the scatter, RSS/(n - 2);
+    - `u_y`: weighted least squares, weights 1/u_y² (ISO/TS 28037:2010, section 6);
+    - `u_x` (and `u_y`): York 2004 (ISO/TS 28037, section 7), with `correlation` between the errors
+      of one point (section 8); `u_x` alone takes y as exact;
+    - `covariance`: generalised, (n, n) of the y (section 9) or (2n, 2n) of x_1...x_n, y_1...y_n
+      (section 10).
 
-    coefficients: Floats
-    covariance: Floats
-    residuals: Floats
-    chi_squared: float
-    dof: int
-    condition: float
-
-    @property
-    def standard_errors(self) -> Floats:
-        """Return the standard uncertainty of each coefficient."""
-        return np.asarray(np.sqrt(np.diag(self.covariance)))
-
-
-def least_squares(design: Floats, y: Floats, u_y: Floats | None = None) -> LeastSquares:
-    """Solve the linear model y = design @ b by QR.
-
-    `design` has shape (n, p), `y` and `u_y` (n,); `u_y` are absolute standard uncertainties and are
-    never rescaled. Without them the variance comes from the residuals, RSS/(n - p).
+    `x`, `y` have shape (n,); `u_x`, `u_y`, `correlation` (n,) or scalar, in the units of x and y.
+    Uncertainties given are absolute and never rescaled. Up to 1024 points a (weighted) line is
+    solved exactly and rounded once; beyond, `digits` says what the arithmetic guarantees.
 
     Raises:
-        FitError: there are fewer rows than columns, or the columns are linearly dependent.
+        InputError: shapes that do not fit, values that are not finite, uncertainties not positive.
+        FitError: fewer than two points (three without uncertainties), or all at one x.
 
     """
-    design, y = np.asarray(design, dtype=np.float64), np.asarray(y, dtype=np.float64)
-    n, p = design.shape
-    if n < p:
-        raise FitError(f"Expected at least {p} points for {p} coefficients; got {n}.")
-    weight = np.ones(n) if u_y is None else 1.0 / np.asarray(u_y, dtype=np.float64)
-    weighted = design * weight[:, None]
-    norm = np.sqrt(np.sum(weighted**2, axis=0))
-    if not np.all(norm > 0):
-        raise FitError("Expected inputs that vary; got a column of zeros.")
-    scale = np.exp2(np.rint(np.log2(norm)))
-    q, r = np.linalg.qr(weighted / scale)
-    condition = float(np.linalg.cond(r))
-    if not condition < 1e12:
-        raise FitError(
-            f"Expected independent inputs; got columns that are linearly dependent (condition "
-            f"{condition:.1g}). Leave one input out, or vary the load more."
-        )
-    scaled = np.linalg.solve(r, q.T @ (y * weight))
-    # One step of refinement recovers the digits that forming q.T @ y has lost.
-    scaled = scaled + np.linalg.solve(r, q.T @ ((y - design @ (scaled / scale)) * weight))
-    coefficients = scaled / scale
-    residuals = y - design @ coefficients
-    chi_squared = float(np.sum((residuals * weight) ** 2))
-    inverse = np.linalg.solve(r, np.eye(p)) / scale[:, None]
-    covariance = inverse @ inverse.T
-    if u_y is None:
-        covariance = covariance * (chi_squared / (n - p) if n > p else np.nan)
-    return LeastSquares(coefficients, covariance, residuals, chi_squared, n - p, condition)
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class StraightLine:
-    """y = intercept + slope·x, with standard uncertainties and their covariance."""
-
-    intercept: float
-    slope: float
-    u_intercept: float
-    u_slope: float
-    covariance: float
-    chi_squared: float
-    dof: int
-
-    def predict(self, x: float, u_x: float = 0.0) -> tuple[float, float]:
-        """Return y and u(y) at x (ISO/TS 28037:2010, section 11.2)."""
-        variance = (
-            self.u_intercept**2
-            + x * x * self.u_slope**2
-            + 2 * x * self.covariance
-            + self.slope**2 * u_x**2
-        )
-        return self.intercept + self.slope * x, float(np.sqrt(variance))
-
-    def inverse(self, y: float, u_y: float = 0.0) -> tuple[float, float]:
-        """Return x and u(x) for an observed y (ISO/TS 28037:2010, section 11.1)."""
-        x = (y - self.intercept) / self.slope
-        variance = u_y**2 + self.u_intercept**2 + x * x * self.u_slope**2 + 2 * x * self.covariance
-        return x, float(np.sqrt(variance) / abs(self.slope))
-
-
-def straight_line(x: Floats, y: Floats, u_y: Floats | None = None) -> StraightLine:
-    """Fit a straight line by (weighted) least squares, centred (ISO/TS 28037:2010, section 6).
-
-    `x`, `y`, `u_y` have shape (n,). `u_y` are absolute and never rescaled; without them they come
-    from the residual scatter, RSS/(n - 2).
-
-    Raises:
-        FitError: fewer than two points (three without `u_y`), or all at one x.
-
-    """
-    x, y = np.asarray(x, dtype=np.float64), np.asarray(y, dtype=np.float64)
-    least = 2 if u_y is not None else 3
+    x = finite("x", x)
+    if x.ndim != 1:
+        raise InputError(f"x: expected shape (n,); got {x.shape}.")
+    y = finite("y", y, x.shape)
+    given = covariance is not None or u_x is not None or u_y is not None
+    least = 2 if given else 3
     if x.size < least:
         raise FitError(f"Expected at least {least} points for a straight line; got {x.size}.")
-    weight = np.ones(x.size) if u_y is None else 1.0 / np.asarray(u_y, dtype=np.float64) ** 2
-    total = float(np.sum(weight))
-    centre_x, centre_y = float(weight @ x) / total, float(weight @ y) / total
-    dx, dy = x - centre_x, y - centre_y
-    sxx = float(weight @ (dx * dx))
+    if covariance is not None:
+        if u_x is not None or u_y is not None:
+            raise InputError("Expected `covariance` or u_x and u_y, not both: put them into it.")
+        return generalised(x, y, covariance)
+    if not np.any(x != x[0]):
+        raise FitError("Expected points at different x; got one x only.")
+    if u_x is not None and np.any(np.asarray(u_x) != 0):
+        return york(x, y, u_x, 0.0 if u_y is None else u_y, correlation)
+    if u_x is not None and u_y is None:
+        raise InputError("u_x: expected an uncertainty above zero when u_y is not given; got zero.")
+    u = None if u_y is None else weights(u_y, x.size)
+    return _exact(x, y, u) if x.size <= EXACT_POINTS else _fast(x, y, u)
+
+
+def _exact(x: Floats, y: Floats, u_y: Floats | None) -> StraightLine:
+    fit = least_squares(np.column_stack([np.ones_like(x), x]), y, u_y, method="exact")
+    u_intercept, u_slope = fit.standard_errors
+    return StraightLine(
+        intercept=float(fit.coefficients[0]),
+        slope=float(fit.coefficients[1]),
+        u_intercept=float(u_intercept),
+        u_slope=float(u_slope),
+        covariance=float(fit.covariance[0, 1]),
+        chi_squared=fit.chi_squared,
+        dof=fit.dof,
+        absolute=u_y is not None,
+        method="ols" if u_y is None else "wls",
+        digits=fit.digits,
+    )
+
+
+def _fast(x: Floats, y: Floats, u_y: Floats | None) -> StraightLine:
+    """Sum once, in blocks that stay in cache, what is left after a provisional line.
+
+    The provisional line goes through a few thousand of the points. Taking it off first leaves sums
+    of small numbers, so that one pass is as good as two.
+    """
+    some = slice(None, None, x.size // 1024)
+    x0, y0 = float(x[some].mean()), float(y[some].mean())
+    dx = x[some] - x0
+    sxx = float(dx @ dx)
+    b0 = float(dx @ (y[some] - y0)) / sxx if sxx > 0 else 0.0
+    for _ in range(2):
+        s = _sums(x, y, u_y, x0, y0, b0)
+        w, wx, wy, wxx, wxy, wyy = s
+        mean_x, mean_y = wx / w, wy / w
+        sxx, sxy = wxx - wx * mean_x, wxy - wx * mean_y
+        if mean_x * wx <= 0.5 * wxx:
+            break
+        x0 += mean_x  # the sample was not typical of all points
+        y0 += b0 * mean_x
     if not sxx > 0:
         raise FitError("Expected points at different x; got one x only.")
-    slope = float(weight @ (dx * dy)) / sxx
-    residual = dy - slope * dx
-    chi_squared = float(weight @ (residual * residual))
+    more = sxy / sxx
+    slope = b0 + more
+    chi_squared = max(wyy - wy * mean_y - more * sxy, 0.0)
     variance = 1.0 if u_y is not None else chi_squared / (x.size - 2)
+    centre = x0 + mean_x
     u2_slope = variance / sxx
-    u2_intercept = variance / total + centre_x**2 * u2_slope
+    intercept = (y0 + mean_y - more * mean_x) - b0 * x0 - more * x0
+    # Rounding of y - (y0 + b0·dx), of the sums (blocks of 8192, pairs of them) and of the result.
+    size = abs(y0) + abs(b0 * x0) + np.sqrt(abs(wyy) / w)
+    lost = 2.0**-53 * 64 * (size + abs(slope) * np.sqrt(sxx / w))
+    worst = max(
+        lost / max(abs(intercept), 1e-300) * (1 + abs(centre) / np.sqrt(sxx / w)),
+        lost / max(abs(slope) * np.sqrt(sxx / w), 1e-300),
+    )
     return StraightLine(
-        intercept=centre_y - slope * centre_x,
+        intercept=intercept,
         slope=slope,
-        u_intercept=float(np.sqrt(u2_intercept)),
+        u_intercept=float(np.sqrt(variance / w + centre**2 * u2_slope)),
         u_slope=float(np.sqrt(u2_slope)),
-        covariance=-centre_x * u2_slope,
+        covariance=-centre * u2_slope,
         chi_squared=chi_squared,
         dof=x.size - 2,
+        absolute=u_y is not None,
+        method="ols" if u_y is None else "wls",
+        digits=float(np.clip(-np.log10(max(worst, 1e-16)), 0.0, 15.0)),
     )
+
+
+def _sums(
+    x: Floats, y: Floats, u_y: Floats | None, x0: float, y0: float, b0: float
+) -> tuple[float, ...]:
+    """Return Σw, Σwd, Σwe, Σwdd, Σwde, Σwee with d = x - x0 and e = y - y0 - b0·d."""
+    found = []
+    for i in range(0, x.size, _BLOCK):
+        d = x[i : i + _BLOCK] - x0
+        e = y[i : i + _BLOCK] - y0
+        e -= b0 * d
+        if u_y is None:
+            row = (d.size, d.sum(), e.sum(), d @ d, d @ e, e @ e)
+        else:
+            w = u_y[i : i + _BLOCK] * u_y[i : i + _BLOCK]
+            np.divide(1.0, w, out=w)
+            wd, we = w * d, w * e
+            row = (w.sum(), wd.sum(), we.sum(), wd @ d, wd @ e, we @ e)
+        found.append(row)
+    return tuple(float(v) for v in np.sum(np.array(found, dtype=np.float64), axis=0))

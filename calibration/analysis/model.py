@@ -157,21 +157,24 @@ def _with_lack_of_fit(design: Floats, y: Floats, u_y: Floats) -> tuple[LeastSqua
     """Find the smallest s with χ²(1/(u² + s²)) ≤ n - p by bisection; 0 where the u_y suffice."""
     floor = 1e-9 * max(float(np.max(np.abs(y))), 1e-9)
     u_y = np.maximum(u_y, floor)
-    solution = least_squares(design, y, u_y)
+    solution = least_squares(design, y, u_y, method="fast")
     if solution.dof <= 0 or solution.chi_squared <= solution.dof:
         return solution, 0.0
     low, high = 0.0, float(np.sqrt(np.sum(solution.residuals**2) / solution.dof)) * 2 + floor
-    while least_squares(design, y, np.hypot(u_y, high)).chi_squared > solution.dof:
+    while least_squares(design, y, np.hypot(u_y, high), method="fast").chi_squared > solution.dof:
         high *= 2
     for _ in range(60):
         middle = 0.5 * (low + high)
-        if least_squares(design, y, np.hypot(u_y, middle)).chi_squared > solution.dof:
+        if (
+            least_squares(design, y, np.hypot(u_y, middle), method="fast").chi_squared
+            > solution.dof
+        ):
             low = middle
         else:
             high = middle
         if high - low <= 1e-9 * high:
             break
-    return least_squares(design, y, np.hypot(u_y, high)), high
+    return least_squares(design, y, np.hypot(u_y, high), method="fast"), high
 
 
 def _centred_condition(columns: Floats) -> float:

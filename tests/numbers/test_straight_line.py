@@ -48,7 +48,7 @@ def test_norris_has_eleven_certified_digits() -> None:
 def test_iso_ts_28037_equal_weights() -> None:
     x = np.arange(1.0, 7.0)
     y = np.array([3.3, 5.6, 7.1, 9.3, 10.7, 12.1])
-    line = straight_line(x, y, np.full(6, 0.5))
+    line = straight_line(x, y, u_y=np.full(6, 0.5))
     assert round(line.intercept, 7) == 1.8666667
     assert round(line.slope, 7) == 1.7571429
     assert round(line.u_intercept, 7) == 0.4654747
@@ -63,7 +63,7 @@ def test_iso_ts_28037_equal_weights() -> None:
 
 def test_given_uncertainties_are_absolute() -> None:
     x, y = np.arange(5.0), np.array([0.0, 1.1, 1.9, 3.2, 3.9])
-    once, twice = (straight_line(x, y, np.full(5, u)) for u in (0.1, 0.2))
+    once, twice = (straight_line(x, y, u_y=np.full(5, u)) for u in (0.1, 0.2))
     assert twice.u_slope == pytest.approx(2 * once.u_slope)
     assert twice.slope == pytest.approx(once.slope)
 
