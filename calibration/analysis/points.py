@@ -270,6 +270,9 @@ def read_points(
             f"Expected a table of points in {path}; it has no rows. `wattcal points --template` "
             "prints one."
         )
+    twice = sorted({h for h in header if h and header.count(h) > 1})
+    if twice:
+        raise InputError(f"{path}: expected each column once; got {', '.join(twice)} twice.")
     table = _Table(path, header, rows)
     duration = table.numbers("duration_s")
     if np.any(duration <= 0):
@@ -277,7 +280,18 @@ def read_points(
             f"{path}, column duration_s: expected seconds above 0; got {duration.min():g}."
         )
     reference_w, name = table.power(("reference", "wall"), duration)
+    if np.any(reference_w == 0):
+        line = rows[int(np.argmin(np.abs(reference_w)))][0]
+        raise InputError(
+            f"{path}, line {line}: expected the power of a running machine as {name}; got 0 W. "
+            "Where the meter did not answer, leave the row out."
+        )
     u_w = table.optional(f"{name}_u_w")
+    if u_w is not None and np.any(u_w < 0):
+        raise InputError(
+            f"{path}, column {name}_u_w: expected a standard uncertainty of at least 0 W; "
+            f"got {np.nanmin(u_w):g}."
+        )
     if resolution_j is not None:
         quantised = resolution_j / math.sqrt(6) / duration
         u_w = quantised if u_w is None else np.hypot(u_w, quantised)
@@ -287,6 +301,12 @@ def read_points(
         raise InputError(
             f"{path}: expected a column reference_u_w (standard uncertainty of the segment's "
             "mean, W); there is none. Say --meter MODEL or --resolution 1Wh instead."
+        )
+    boundaries = tuple(dict.fromkeys(table.texts("boundary", "psu_ac_input")))
+    if len(boundaries) > 1:
+        raise InputError(
+            f"{path}, column boundary: expected one; got {', '.join(boundaries)}. Power at "
+            "different boundaries is not comparable: fit them apart."
         )
     return Points(
         session=table.texts("session", "session-1"),
@@ -298,7 +318,7 @@ def read_points(
         level=table.or_nan("level"),
         start_unix_s=table.or_nan("start_unix_s"),
         inputs=table.inputs(duration),
-        boundary=table.texts("boundary", "psu_ac_input")[0],
+        boundary=boundaries[0],
         reference=meter,
     )
 
@@ -333,7 +353,8 @@ class _Table:
                 value = blank if cell == "" and blank is not None else float(cell)
             except ValueError:
                 value = math.nan
-            if not math.isfinite(value) and not (cell == "" and blank is not None):
+            # Beyond 1e15 of anything here it is no measurement, and its square overflows.
+            if not abs(value) < 1e15 and not (cell == "" and blank is not None):
                 raise InputError(
                     f"{self.path}, line {line}, column {name}: expected a number; got {cell!r}."
                 )

@@ -342,3 +342,34 @@ def test_a_damaged_byte_is_an_error_and_never_another_number(
     file.write_bytes(whole[: len(whole) // 2])
     code, out, err = call(capsys, "compare", copy)
     assert (code, out, err.count("\n")) == (3, "", 1)
+
+
+@pytest.mark.parametrize(
+    ("header", "cells", "said"),
+    [
+        ("rapl_package_w", "7", "expected each column once; got rapl_package_w twice"),
+        ("boundary", "board", "column boundary: expected one; got psu_ac_input, board"),
+        ("reference_u_w", "-0.1", "reference_u_w: expected a standard uncertainty of at least 0 W"),
+        ("reference_w", "0", "line 9: expected the power of a running machine as reference; got 0"),
+        ("rapl_package_w", "1e300", "line 9, column rapl_package_w: expected a number"),
+    ],
+)
+def test_a_table_that_says_two_things_or_nonsense_is_refused(
+    header: str, cells: str, said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    columns = ["workload", "segment", "duration_s", "boundary"]
+    columns += ["reference_w", "reference_u_w", "rapl_package_w"]
+    rows = [
+        [w, str(i), "60", "psu_ac_input", str(40 + i), "0.1", str(8 + i)]
+        for i, w in enumerate(WORKLOADS * 3)
+    ]
+    if said.startswith("expected each"):
+        columns.append(header)
+        rows = [[*r, cells] for r in rows]
+    else:
+        rows[7][columns.index(header)] = cells
+    table = tmp_path / "points.csv"
+    table.write_text("".join(",".join(r) + "\n" for r in [columns, *rows]))
+    code, out, err = call(capsys, "compare", table)
+    assert (code, out) == (3, "")
+    assert said in err
