@@ -11,10 +11,13 @@ from .alignment import Lag, estimate_lag
 from .compare import Comparison, ToolComparison, Verification, compare_points, verify_points
 from .energy import EnergyCurve, Pieces, pieces, total_energy, window_energy
 from .fit import fit_points
-from .line import LeastSquares, StraightLine, least_squares, straight_line
+from .line import straight_line
+from .linear import LeastSquares, least_squares
 from .points import InputColumn, Points, Reference, read_points, write_points
+from .polynomial import Polynomial, polynomial
 from .results import Component, Domain, FitResult, Model, Reason, Term, Validation
 from .segments import run_points
+from .straight import InverseInterval, StraightLine
 
 __all__ = [
     "Comparison",
@@ -23,11 +26,13 @@ __all__ = [
     "EnergyCurve",
     "FitResult",
     "InputColumn",
+    "InverseInterval",
     "Lag",
     "LeastSquares",
     "Model",
     "Pieces",
     "Points",
+    "Polynomial",
     "Reason",
     "Reference",
     "StraightLine",
@@ -40,6 +45,7 @@ __all__ = [
     "fit_points",
     "least_squares",
     "pieces",
+    "polynomial",
     "read_points",
     "run_points",
     "straight_line",

@@ -1,48 +1,14 @@
-"""Straight lines and least squares against certified and published answers."""
+"""Straight lines and least squares against published answers (certified: test_nist_linear)."""
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from calibration.analysis import least_squares, straight_line
-from calibration.errors import FitError
-
-# NIST StRD, "Norris": calibration of ozone monitors, 36 observations (US government data).
-NORRIS_Y = """
-0.1 338.8 118.1 888.0 9.2 228.1 668.5 998.5 449.1 778.9 559.2 0.3 0.1 778.1 668.8 339.3 448.9 10.8
-557.7 228.3 998.0 888.8 119.6 0.3 0.6 557.6 339.3 888.0 998.5 778.9 10.2 117.6 228.9 668.4 449.2
-0.2
-"""
-NORRIS_X = """
-0.2 337.4 118.2 884.6 10.1 226.5 666.3 996.3 448.6 777.0 558.2 0.4 0.6 775.5 666.9 338.0 447.5
-11.6 556.0 228.1 995.8 887.6 120.2 0.3 0.3 556.8 339.1 887.2 999.0 779.0 11.1 118.3 229.2 669.1
-448.9 0.5
-"""
-CERTIFIED = {
-    "intercept": -0.262323073774029,
-    "slope": 1.00211681802045,
-    "u_intercept": 0.232818234301152,
-    "u_slope": 0.429796848199937e-3,
-}
-
-
-def digits(value: float, certified: float) -> float:
-    if value == certified:
-        return 15.0
-    return -math.log10(abs(value - certified) / abs(certified))
-
-
-def test_norris_has_eleven_certified_digits() -> None:
-    x, y = (np.array([float(v) for v in text.split()]) for text in (NORRIS_X, NORRIS_Y))
-    line = straight_line(x, y)
-    for name, value in CERTIFIED.items():
-        assert digits(getattr(line, name), value) > 11, name
-    general = least_squares(np.column_stack([np.ones_like(x), x]), y)
-    assert digits(general.coefficients[0], CERTIFIED["intercept"]) > 11
-    assert digits(general.standard_errors[1], CERTIFIED["u_slope"]) > 11
+from calibration.analysis import StraightLine, least_squares, straight_line
+from calibration.errors import FitError, InputError
 
 
 def test_iso_ts_28037_equal_weights() -> None:
@@ -77,3 +43,70 @@ def test_too_few_points_are_refused() -> None:
         least_squares(np.ones((5, 2)), np.arange(5.0))
     with pytest.raises(FitError, match="at least 3 points"):
         least_squares(np.ones((2, 3)), np.arange(2.0))
+
+
+def test_shapes_and_values_that_do_not_fit_are_named() -> None:
+    x, y = np.arange(4.0), np.arange(4.0)
+    with pytest.raises(InputError, match=r"y: expected shape \(4,\)"):
+        straight_line(x, y[:3])
+    with pytest.raises(InputError, match="finite"):
+        straight_line(x, np.array([0.0, 1.0, np.nan, 3.0]))
+    with pytest.raises(InputError, match="positive"):
+        straight_line(x, y, u_y=0.0)
+    with pytest.raises(InputError, match="not both"):
+        straight_line(x, y, u_y=1.0, covariance=np.eye(4))
+    with pytest.raises(InputError, match="when u_y is not given"):
+        straight_line(x, y, u_x=0.0)
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(0, 2**32), st.floats(-4, 4), st.floats(-8, 8), st.booleans())
+def test_many_points_in_one_pass_agree_with_the_exact_line(
+    seed: int, spread: float, offset: float, weighted: bool
+) -> None:
+    random = np.random.default_rng(seed)
+    x = 10.0**offset + 10.0**spread * random.normal(0, 1, 3000)
+    y = 2.0 + 1.5 * x + random.normal(0, 1, 3000)
+    u = random.uniform(0.5, 2.0, 3000) if weighted else None
+    fast = straight_line(x, y, u_y=u)
+    exact = least_squares(np.column_stack([np.ones_like(x), x]), y, u, method="exact")
+    assert fast.slope == pytest.approx(exact.coefficients[1], rel=10.0**-fast.digits)
+    assert fast.intercept == pytest.approx(exact.coefficients[0], rel=10.0**-fast.digits)
+    assert fast.u_slope == pytest.approx(exact.standard_errors[1], rel=1e-9)
+    assert fast.chi_squared == pytest.approx(exact.chi_squared, rel=1e-9)
+
+
+def test_a_first_sample_far_from_the_rest_costs_no_digits() -> None:
+    # Every second point of a regular sample sits at one end: the provisional line knows nothing.
+    x = np.where(np.arange(20_480) % 20 == 0, 0.0, np.linspace(1e6, 1e6 + 10, 20_480))
+    y = 5.0 + 0.25 * x
+    line = straight_line(x, y)
+    assert line.slope == pytest.approx(0.25, rel=1e-13)
+    assert line.intercept == pytest.approx(5.0, rel=1e-6)
+
+
+def test_inverse_interval_is_linear_for_a_steep_line_and_fieller_for_a_shallow_one() -> None:
+    steep = straight_line(np.arange(1.0, 7.0), np.array([3.3, 5.6, 7.1, 9.3, 10.7, 12.1]), u_y=0.5)
+    found = steep.inverse_interval(10.5, 0.5)
+    x, u = steep.inverse(10.5, 0.5)
+    assert (found.method, found.bounded) == ("linear", True)
+    assert found.high - x == pytest.approx(1.959964 * u, rel=1e-6)
+
+    shallow = StraightLine(1.0, 0.5, 0.2, 0.1, -0.01, 0.0, 8)
+    wide = shallow.inverse_interval(3.0, 0.3)
+    assert (wide.method, wide.bounded) == ("fieller", True)
+    for end in (wide.low, wide.high):  # an end is where the difference is just k of its own u
+        _, u_line = shallow.predict(end)
+        distance = abs(3.0 - shallow.predict(end)[0])
+        assert distance == pytest.approx(wide.k * np.hypot(u_line, 0.3), rel=1e-9)
+    assert wide.high - wide.x > wide.x - wide.low  # skewed away from zero, unlike x ± k·u
+
+    flat = StraightLine(1.0, 0.1, 0.2, 0.1, -0.01, 0.0, 8).inverse_interval(3.0, 0.3)
+    assert not flat.bounded
+    assert (flat.low, flat.high) == (-np.inf, np.inf)
+
+
+def test_the_factor_of_an_inverse_is_student_t_when_the_scatter_was_estimated() -> None:
+    x = np.arange(1.0, 7.0)
+    line = straight_line(x, np.array([3.3, 5.6, 7.1, 9.3, 10.7, 12.1]))
+    assert line.inverse_interval(10.5).k == pytest.approx(2.776445, rel=1e-6)
