@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..errors import FitError, InputError
+from .correlated import dependence_of
 from .model import Fitted, fit_form
 from .points import Points
 from .results import Domain, FitResult, Reason, Validation
@@ -123,12 +124,13 @@ def _select(
             candidates = (*candidates, "quadratic", "hinge")
     data = {k: points.inputs[k].value for k in inputs}
     units = {k: points.inputs[k].unit for k in inputs}
+    shared = dependence_of(points)
     found: dict[str, tuple[Fitted, HeldOut | None]] = {}
     failure: FitError | None = None
     for form in candidates:
         try:
             fitted = fit_form(
-                form, data, points.reference_w, points.reference_u_w, points.session, units
+                form, data, points.reference_w, points.reference_u_w, points.session, units, shared
             )
         except FitError as error:
             failure = failure or error

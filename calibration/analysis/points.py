@@ -13,7 +13,7 @@ import io
 import math
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -64,6 +64,8 @@ class Reference:
     """What the reference is worth: its common gain (relative) and offset (W), as standard u.
 
     `resolution_w` is its smallest step; `assumed` is True where the gain stands in no data sheet.
+    `correlation_time_s` is that of its readings about a steady level, `quantisation_w` what its
+    step leaves in points of one level, as a standard uncertainty; both None where not known.
     """
 
     meter: str
@@ -73,11 +75,16 @@ class Reference:
     source: str
     assumed: bool = False
     window_s: float | None = None
+    correlation_time_s: float | None = None
+    quantisation_w: float | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class InputColumn:
-    """One input over all points: mean power, W (`cpu_load`: 0 to 1), with its mode and lag."""
+    """One input over all points: mean power, W (`cpu_load`: 0 to 1), with its mode and lag.
+
+    `u` holds the standard uncertainty of each mean due to the input's own noise, where known.
+    """
 
     value: Floats
     unit: str = "W"
@@ -87,6 +94,12 @@ class InputColumn:
     source: str = ""
     lag: Lag | None = None
     constant: bool = False
+    u: Floats | None = None
+
+    def select(self, index: npt.NDArray[np.intp]) -> InputColumn:
+        """Return the column at these points."""
+        u = None if self.u is None else self.u[index]
+        return replace(self, value=self.value[index], u=u)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -141,12 +154,7 @@ class Points:
             reference_u_w=self.reference_u_w[index],
             level=self.level[index],
             start_unix_s=self.start_unix_s[index],
-            inputs={
-                k: InputColumn(
-                    c.value[index], c.unit, c.mode, c.modes, c.scope, c.source, c.lag, c.constant
-                )
-                for k, c in self.inputs.items()
-            },
+            inputs={k: c.select(index) for k, c in self.inputs.items()},
             boundary=self.boundary,
             data_kind=self.data_kind,
             reference=self.reference,
@@ -186,6 +194,7 @@ def concatenate(tables: Sequence[Points]) -> Points:
             source=columns[0].source,
             lag=columns[0].lag,
             constant=all(c.constant for c in columns),
+            u=_joined([c.u for c in columns]),
         )
     return Points(
         session=tuple(s for t in tables for s in t.session),
@@ -203,6 +212,12 @@ def concatenate(tables: Sequence[Points]) -> Points:
         blocks=any(t.blocks for t in tables),
         notes=tuple(dict.fromkeys(n for t in tables for n in t.notes)),
     )
+
+
+def _joined(parts: Sequence[Floats | None]) -> Floats | None:
+    """Join what every table knows; None where one does not."""
+    known = [p for p in parts if p is not None]
+    return np.concatenate(known) if len(known) == len(parts) else None
 
 
 def write_points(points: Points, path: Path) -> None:

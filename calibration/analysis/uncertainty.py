@@ -44,26 +44,27 @@ def components(
     Without held-out errors, lack of fit falls back on the fit's own scatter.
     """
     found = [*_meter(points), _session(points, fitted, idle_w)]
-    duration_s = float(np.median(points.duration_s))
+    noise, lack = _own_scatter(points, fitted)
     if held is None:
         if fitted.dof > 0:  # as many coefficients as points leave no scatter to judge by
-            found.append(
-                Component(
-                    "lack_of_fit", "absolute", fitted.lack_of_fit_w, "within_workload", "A",
-                    "normal", "scatter of the points about the fit; nothing was held out",
-                    dof=fitted.dof,
-                )
-            )  # fmt: skip
+            found += [lack, noise]
         return tuple(found)
     error = held.error_w(points)
-    means = np.array([error[held.members(g)].mean() for g in held.names])
-    within = error - means[np.array([held.names.index(g) for g in held.labels])]
+    index = np.array([held.names.index(g) for g in held.labels])
+    count = np.bincount(index)
+    means = np.bincount(index, error) / count
+    within = error - means[index]
     freedom = points.n - len(held.names)
+    # Part of a group's held-out error is the fold's own uncertainty and the noise of its points:
+    # both are stated beside it, and only the rest is lack of fit.
+    stated = np.bincount(index, held.variance) / count
+    stated += np.bincount(index, np.full(points.n, fitted.noise_w**2)) / count**2
+    beyond = float(np.mean(means**2 - stated))
     found.append(
         Component(
-            "lack_of_fit", "absolute", float(np.sqrt(np.mean(means**2))), "within_workload", "A",
-            "normal", f"root mean square of the held-out {held.scheme} errors",
-            dof=float(len(held.names)),
+            "lack_of_fit", "absolute", math.sqrt(max(beyond, 0.0)), "within_workload", "A",
+            "normal", f"root mean square of the held-out {held.scheme} errors beyond the points' "
+            "and the coefficients' own", dof=float(len(held.names)),
         )
     )  # fmt: skip
     if freedom > 0:
@@ -71,10 +72,37 @@ def components(
             Component(
                 "residual", "absolute", float(np.sqrt(within @ within / freedom)), "independent",
                 "A", "normal", f"scatter of the held-out errors inside a {held.scheme}",
-                dof=float(freedom), correlation_time_s=duration_s,
+                dof=float(freedom), correlation_time_s=noise.correlation_time_s,
             )
         )  # fmt: skip
+    elif fitted.dof > 0:
+        found.append(noise)
     return tuple(found)
+
+
+def _own_scatter(points: Points, fitted: Fitted) -> tuple[Component, Component]:
+    """Return noise and lack of fit as the fit itself sees them.
+
+    Scatter beyond the points' own u counts as lack of fit where the χ² test rejects them at 5 %
+    (ISO/TS 28037:2010, 6.3); below that it is noise that the u did not quite hold, and averages.
+    """
+    from scipy.special import chdtri
+
+    dof = float(max(fitted.dof, 1))
+    accepted = fitted.chi_squared <= float(chdtri(dof, 0.05))
+    noise_w = math.hypot(fitted.noise_w, fitted.lack_of_fit_w if accepted else 0.0)
+    time_s = fitted.noise_time_s
+    noise = Component(
+        "residual", "absolute", noise_w, "independent", "A", "normal",
+        "noise of the points' means, scaled to their scatter about the fit", dof=dof,
+        correlation_time_s=float(np.median(points.duration_s)) if time_s is None else time_s,
+    )  # fmt: skip
+    lack = Component(
+        "lack_of_fit", "absolute", 0.0 if accepted else fitted.lack_of_fit_w, "within_workload",
+        "A", "normal", "scatter of the points about the fit beyond their own u; nothing was held "
+        "out", dof=dof,
+    )  # fmt: skip
+    return noise, lack
 
 
 def _meter(points: Points) -> list[Component]:
@@ -115,8 +143,10 @@ def _session(points: Points, fitted: Fitted, idle_w: float | None) -> Component:
     spread_w = float(np.std(offsets, ddof=1)) if offsets.size > 1 else 0.0
     if offsets.size >= LEAST_SESSIONS and span_days >= LEAST_SPAN_DAYS:
         return Component(
-            "session_offset", "absolute", spread_w, "within_session", "A", "normal",
-            "standard deviation of the session intercepts", dof=float(offsets.size - 1),
+            "session_offset", "absolute", spread_w * math.sqrt(1 + 1 / offsets.size),
+            "within_session", "A", "normal",
+            "standard deviation of the session intercepts, and of their mean",
+            dof=float(offsets.size - 1),
             sessions=offsets.size, span_days=span_days,
         )  # fmt: skip
     return Component(
@@ -174,6 +204,8 @@ def held_out_interval(
     without = ("full",) if held.scheme in ("session", "date") else ("full", "within_session")
     if held.rezeroed:
         without = ("full", "within_session")
+    if len(held.names) == points.n:  # the residual is then the points' own u, which is added here
+        without = (*without, "independent")
     return interval(
         held.variance + points.reference_u_w**2, dof, held.prediction_w, parts, without=without
     )
