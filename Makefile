@@ -36,3 +36,7 @@ wheel: install  ## build the wheel into dist/
 
 clean:
 	rm -rf build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache
+
+.PHONY: verdict
+verdict: install  ## the verdict on 1,000 bad and 1,000 good synthetic calibrations, and around the thresholds
+	OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/python tests/numbers/verdict_cases.py

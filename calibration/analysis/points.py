@@ -2,8 +2,9 @@
 
 A table of points has the columns `session, workload, segment, duration_s, reference_w,
 reference_u_w` and `<id>_w` for every input (`cpu_load` without a suffix), and optionally `level`,
-`start_unix_s`, `boundary`, `<id>_mode`. `read_points` accepts anybody's CSV with these columns,
-also with energies (`reference_j|_wh|_kwh`, `<id>_j|_wh|_kwh`) instead of powers.
+`start_unix_s`, `boundary`, `load_period_s` (of a pulsed load), `<id>_mode`. `read_points` accepts
+anybody's CSV with these columns, also with energies (`reference_j|_wh|_kwh`, `<id>_j|_wh|_kwh`)
+instead of powers.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -24,6 +26,7 @@ from .alignment import Lag
 
 __all__ = [
     "TEMPLATE",
+    "Finding",
     "InputColumn",
     "Points",
     "Reference",
@@ -48,6 +51,7 @@ _KNOWN = {
     "level",
     "start_unix_s",
     "boundary",
+    "load_period_s",
     "reference_w",
     "reference_u_w",
     "wall_w",
@@ -83,7 +87,9 @@ class Reference:
 class InputColumn:
     """One input over all points: mean power, W (`cpu_load`: 0 to 1), with its mode and lag.
 
-    `u` holds the standard uncertainty of each mean due to the input's own noise, where known.
+    `period_s` is the time between two looks of its sensor, `observed_share` how much of it the
+    sensor sees (a part-time sensor sees less than 1). `u` holds the standard uncertainty of each
+    mean due to the input's own noise, where known.
     """
 
     value: Floats
@@ -94,6 +100,8 @@ class InputColumn:
     source: str = ""
     lag: Lag | None = None
     constant: bool = False
+    period_s: float | None = None
+    observed_share: float = 1.0
     u: Floats | None = None
 
     def select(self, index: npt.NDArray[np.intp]) -> InputColumn:
@@ -102,9 +110,26 @@ class InputColumn:
         return replace(self, value=self.value[index], u=u)
 
 
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """Something found in a recording: its code (a row of `verdict.RULES`) and what was seen.
+
+    `inputs` names the inputs that it concerns; none means all of them. `consequence` replaces that
+    of the rule where the fault does not reach what is fitted.
+    """
+
+    code: str
+    message: str
+    inputs: tuple[str, ...] = ()
+    consequence: Literal["refuse", "downgrade", "flag"] | None = None
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Points:
-    """A table of points; every array has shape (n,)."""
+    """A table of points; every array has shape (n,).
+
+    `load_period_s` is the period of a pulsed load, s, NaN where the load is steady.
+    """
 
     session: tuple[str, ...]
     workload: tuple[str, ...]
@@ -120,6 +145,8 @@ class Points:
     reference: Reference | None = None
     blocks: bool = False
     notes: tuple[str, ...] = field(default=())
+    load_period_s: Floats | None = None
+    findings: tuple[Finding, ...] = ()
 
     @property
     def n(self) -> int:
@@ -160,6 +187,8 @@ class Points:
             reference=self.reference,
             blocks=self.blocks,
             notes=self.notes,
+            load_period_s=None if self.load_period_s is None else self.load_period_s[index],
+            findings=self.findings,
         )
 
 
@@ -195,6 +224,13 @@ def concatenate(tables: Sequence[Points]) -> Points:
             lag=columns[0].lag,
             constant=all(c.constant for c in columns),
             u=_joined([c.u for c in columns]),
+            period_s=max((c.period_s for c in columns if c.period_s is not None), default=None),
+            observed_share=min(c.observed_share for c in columns),
+        )
+    periods = None
+    if any(t.load_period_s is not None for t in tables):
+        periods = np.concatenate(
+            [np.full(t.n, math.nan) if t.load_period_s is None else t.load_period_s for t in tables]
         )
     return Points(
         session=tuple(s for t in tables for s in t.session),
@@ -211,6 +247,8 @@ def concatenate(tables: Sequence[Points]) -> Points:
         reference=worst,
         blocks=any(t.blocks for t in tables),
         notes=tuple(dict.fromkeys(n for t in tables for n in t.notes)),
+        load_period_s=periods,
+        findings=tuple(dict.fromkeys(f for t in tables for f in t.findings)),
     )
 
 
@@ -335,6 +373,7 @@ def read_points(
         inputs=table.inputs(duration),
         boundary=boundaries[0],
         reference=meter,
+        load_period_s=table.optional("load_period_s"),
     )
 
 

@@ -38,6 +38,8 @@ Mask = npt.NDArray[np.bool_]
 SCHEMES = ("workload", "session", "block", "date", "none")
 # Points closer to idle than this share of the session's range say nothing about energy above idle.
 _ABOVE_IDLE_SHARE = 0.05
+# A point this much of the others' range outside of it is called extrapolated.
+_EXTRAPOLATED = 0.02
 
 
 def choose_scheme(points: Points) -> str:
@@ -90,7 +92,10 @@ class HeldOut:
 
     `error_w` is prediction minus reference, `variance` the part of its variance that the fold's
     coefficients carry (W²). `*_idle_w` are the predictions at the session's own idle. `slopes`
-    holds the coefficients of each fold, to see whether they keep their sign.
+    holds the coefficients of each fold, to see whether they keep their sign. `others_w` is, for
+    each group, the standard deviation of the other groups' mean residuals about their own fit, W
+    (`others_dof` degrees of freedom): what a held-out group may differ by if it is like them.
+    `distance` is how far a point lies outside the range of the other groups, in such ranges.
     """
 
     scheme: str
@@ -104,6 +109,9 @@ class HeldOut:
     slopes: Floats
     extrapolated: Mask
     rezeroed: bool
+    others_w: Floats
+    others_dof: int
+    distance: Floats
 
     def error_w(self, points: Points) -> Floats:
         """Return prediction minus reference, W."""
@@ -164,7 +172,10 @@ def hold_out(points: Points, inputs: tuple[str, ...], form: str, scheme: str) ->
     nulls = {k: np.full(points.n, np.nan) for k in ("time_only", "idle_only", "gain_only")}
     nulls_idle = {k: np.full(points.n, np.nan) for k in nulls}
     outside = np.zeros(points.n, dtype=bool)
+    distance = np.zeros(points.n)
     slopes = []
+    others = []
+    freedom = 1
     rezeroed = False
     for name in names:
         test = group == name
@@ -191,8 +202,13 @@ def hold_out(points: Points, inputs: tuple[str, ...], form: str, scheme: str) ->
         variance[test] = fold.variance(here)
         for x in data.values():
             low, high = float(x[train].min()), float(x[train].max())
-            slack = 0.02 * (high - low)
-            outside[test] |= (x[test] < low - slack) | (x[test] > high + slack)
+            beyond = np.maximum(np.maximum(low - x[test], x[test] - high), 0.0)
+            distance[test] = np.maximum(distance[test], beyond / (high - low))
+        outside[test] = distance[test] > _EXTRAPOLATED
+        offset = np.array([fold.session_offset_w.get(s, 0.0) for s in sessions[train]])
+        residual = points.reference_w[train] - fold.predict(kept) - offset
+        freedom = max(len(names) - 1 - len(fold.terms), 1)
+        others.append(_group_scatter(residual, group[train], freedom))
         _null_predictions(points, kept, here, idle_here, train, test, idle_y, nulls, nulls_idle)
     return HeldOut(
         scheme=scheme,
@@ -206,7 +222,16 @@ def hold_out(points: Points, inputs: tuple[str, ...], form: str, scheme: str) ->
         slopes=np.array(slopes),
         extrapolated=outside,
         rezeroed=rezeroed,
+        others_w=np.array(others),
+        others_dof=freedom,
+        distance=distance,
     )
+
+
+def _group_scatter(residual: Floats, group: npt.NDArray[np.str_], dof: int) -> float:
+    """Return sqrt(Σ r̄_g² / dof) over the mean residuals r̄_g of the groups, W."""
+    means = [float(residual[group == g].mean()) for g in np.unique(group)]
+    return float(np.sqrt(np.sum(np.square(means)) / dof))
 
 
 def _rezero(points: Points, fold: Fitted, data: Mapping[str, Floats], test: Mask) -> Floats:

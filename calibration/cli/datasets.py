@@ -169,7 +169,7 @@ def _table(arguments: argparse.Namespace) -> int:
     from .output import print_json, table
 
     chosen = [read_mapping(find_mapping(n)) for n in arguments.name] or list(available())
-    rows = [row for mapping in chosen for row in _looks(mapping, arguments.files)]
+    rows = [row for mapping in chosen if mapping.fits for row in _looks(mapping, arguments.files)]
     if arguments.json:
         print_json(rows)
         return 0

@@ -239,11 +239,16 @@ class Importer:
                 )
 
     def _judge_socket(self, channel: ChannelMapping) -> None:
-        """Refuse power at a socket that no computer takes; it needs no `plausible` to be said."""
+        """Refuse power at a socket that no computer takes; it needs no `plausible` to be said.
+
+        A mapping whose `plausible` begins at 0 says that zeros are what the file holds.
+        """
         si_unit, factor = si_factor(channel.info.unit)
         if si_unit != "W" or self.stream.boundary != "psu_ac_input":
             return
         most_w = self._most[channel.info.name] * float(factor)
+        if most_w == 0 and channel.plausible is not None and channel.plausible[0] == 0:
+            return
         if not _LEAST_PEAK_W <= most_w <= _MOST_PEAK_W:
             raise InputError(
                 f"{self._where}: {channel.info.name} in {self.stream.file} reaches {most_w:g} W; a "

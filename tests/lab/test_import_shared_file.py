@@ -26,13 +26,13 @@ boundary = "psu_ac_input"
 source = "a meter"
 file = "wall.csv"
 format = "csv"
-time = { column = "t", unit = "s" }
+time = { column = "t", unit = "s", epoch = "none" }
 channel = [{ name = "power_w", column = "p", unit = "W", kind = "mean", window_s = 1 }]
 
 [segments]
 file = "marks.csv"
 format = "csv"
-time = { begin_column = "begin", column = "end", unit = "s" }
+time = { begin_column = "begin", column = "end", unit = "s", epoch = "none" }
 workload = "{what}"
 between = "idle"
 settle_s = 5
@@ -88,7 +88,7 @@ def test_a_condition_that_no_row_meets_is_one_sentence(
 ) -> None:
     mapping = folder / "mapping.toml"
     mapping.write_text(MAPPING.replace('where = { who = "b" }', 'where = { who = "c" }'))
-    assert main(["import", str(mapping), "-o", str(folder / "runs")]) == 3
+    assert main(["import", str(mapping), "--data", str(folder), "-o", str(folder / "runs")]) == 3
     assert "no value at all for power_w in rows with who = c" in capsys.readouterr().err
     assert not (folder / "runs").exists() or not list((folder / "runs").iterdir())
 
