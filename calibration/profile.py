@@ -10,6 +10,7 @@ result may carry:
     outside:INPUT, outside:output, outside:halfspace    beyond the calibrated domain
     averaging:below_min, averaging:above_max    a window for which the profile does not speak
     session_offset:assumed      how far the offset moves between sessions was not measured
+    rezeroed:SESSION            the offset was established in that session and holds for it only
     expired_review, not_yet_valid    the date; after review the offset's u is doubled
     simulated, indicative, above_idle    what kind of answer this is
     subject_unknown, mismatch:KEY, unseen:KEY, virtual    from the comparison of machines
@@ -103,6 +104,7 @@ class Profile:
     min_averaging_s: float = 0.0
     max_averaging_s: float | None = None
     idle_inputs: Mapping[str, float] = field(default_factory=dict)
+    rezeroed: str | None = None
 
     @property
     def day(self) -> date:
@@ -352,6 +354,7 @@ class Profile:
             *(["indicative"] if indicative else []),
             *(["above_idle"] if above_idle else []),
             *(["session_offset:assumed"] if assumed and not above_idle else []),
+            *([f"rezeroed:{self.rezeroed}"] if self.rezeroed and not above_idle else []),
             *(["expired_review"] if today > self.review_after else []),
             *(["not_yet_valid"] if today < self.valid_from else []),
             *(["simulated"] if self.simulated else []),

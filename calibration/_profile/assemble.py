@@ -67,4 +67,5 @@ def assemble(document: Mapping[str, Any], digest: str | None, today: date | None
         min_averaging_s=float(where["min_averaging_s"]),
         max_averaging_s=where.get("max_averaging_s"),
         idle_inputs=where.get("idle_inputs", {}),
+        rezeroed=document.get("rezero", {}).get("session"),
     )  # fmt: skip

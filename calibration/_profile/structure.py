@@ -323,6 +323,18 @@ _provenance = record(
     {"attributed_to": each(record({"name": _text}, {"orcid": _text}))},
 )
 
+_rezero = record(
+    {
+        "session": _text,
+        "shift_W": _any,
+        "u_W": _positive,
+        "idle_s": _positive,
+        "idle_W": _any,
+        "inputs": _values,
+    },
+    {"run": _text, "drift": choice("measured", "assumed")},
+)
+
 _profile = record(
     {
         "schema_version": text(r"[0-9]+\.[0-9]+", "a version such as 1.0"),
@@ -358,11 +370,12 @@ _profile = record(
         "evidence": record({}, {"study": _file, "dcc": _file}),
         "cite_as": _text,
         "supersedes": _sha256,
+        "rezero": _rezero,
     },
 )
 
 _NEEDED_BY_A_CORRECTION = ("model", "uncertainty", "applicability")
-_BARRED_FROM_A_STATEMENT = ("model", "uncertainty", "table", "quick")
+_BARRED_FROM_A_STATEMENT = ("model", "uncertainty", "table", "quick", "rezero")
 
 
 def check_structure(document: Any) -> None:

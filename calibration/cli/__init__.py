@@ -28,6 +28,7 @@ COMMAND_MODULES: Final = (
     "runs",
     "datasets",
     "analyse",
+    "rezero",
     "correct",
     "demo",
 )

@@ -35,7 +35,7 @@ from .sections import (
     unit,
 )
 
-__all__ = ["profile_document", "validate", "write_profile"]
+__all__ = ["profile_document", "state_uncertainty", "validate", "write_profile"]
 
 _REVIEW_AFTER: Final = timedelta(days=365)
 _TABLE_NODES: Final = 9
@@ -213,10 +213,10 @@ def _add_correction(
             "status": "assumed",
         },
     }
-    _state(document, domain)
+    state_uncertainty(document, domain)
 
 
-def _state(document: dict[str, Any], domain: Domain) -> None:
+def state_uncertainty(document: dict[str, Any], domain: Domain) -> None:
     """Fill in what the profile states of itself: U at three points, the table, the quick form."""
     stated = document["uncertainty"]["stated"]
     points = [

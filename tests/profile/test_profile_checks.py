@@ -47,6 +47,15 @@ STRUCTURE = {
     "revision zero": ("revision", 0, "`revision`"),
     "unknown key": ("colour", "red", "'colour'"),
     "unknown key deep": ("inputs.0.aliases.0.unti", "kWh", "'unti'"),
+    "rezero without a session": ("rezero", {"shift_W": 30.0}, "`rezero`"),
+    "rezero that is certain": (
+        "rezero",
+        {
+            "session": "s", "shift_W": 3.0, "u_W": 0, "idle_s": 60, "idle_W": 50,
+            "inputs": {"rapl_package": 8, "nvml": 55},
+        },
+        "`rezero.u_W`",
+    ),
     "unknown kind": ("kind", "guess", "`kind`"),
     "boundary": ("measurand.boundary", "somewhere", "`measurand.boundary`"),
     "no inputs": ("inputs", [], "`inputs`"),
