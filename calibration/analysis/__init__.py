@@ -9,44 +9,55 @@ result = fit_points(points, ("rapl_package",))
 
 from .alignment import Lag, estimate_lag
 from .compare import Comparison, ToolComparison, Verification, compare_points, verify_points
+from .deming import Attenuation, attenuation, deming
 from .energy import EnergyCurve, Pieces, pieces, total_energy, window_energy
 from .fit import fit_points
 from .line import straight_line
 from .linear import LeastSquares, least_squares
+from .moments import Moments
 from .points import InputColumn, Points, Reference, read_points, write_points
 from .polynomial import Polynomial, polynomial
 from .results import Component, Domain, FitResult, Model, Reason, Term, Validation
+from .robust import Hinge, RobustLine, hinge, robust_line
 from .segments import run_points
 from .straight import InverseInterval, StraightLine
 
 __all__ = [
+    "Attenuation",
     "Comparison",
     "Component",
     "Domain",
     "EnergyCurve",
     "FitResult",
+    "Hinge",
     "InputColumn",
     "InverseInterval",
     "Lag",
     "LeastSquares",
     "Model",
+    "Moments",
     "Pieces",
     "Points",
     "Polynomial",
     "Reason",
     "Reference",
+    "RobustLine",
     "StraightLine",
     "Term",
     "ToolComparison",
     "Validation",
     "Verification",
+    "attenuation",
     "compare_points",
+    "deming",
     "estimate_lag",
     "fit_points",
+    "hinge",
     "least_squares",
     "pieces",
     "polynomial",
     "read_points",
+    "robust_line",
     "run_points",
     "straight_line",
     "total_energy",

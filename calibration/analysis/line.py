@@ -138,17 +138,22 @@ def _sums(
     x: Floats, y: Floats, u_y: Floats | None, x0: float, y0: float, b0: float
 ) -> tuple[float, ...]:
     """Return Σw, Σwd, Σwe, Σwdd, Σwde, Σwee with d = x - x0 and e = y - y0 - b0·d."""
+    room, ones = np.empty((4, _BLOCK)), np.ones(_BLOCK)
     found = []
     for i in range(0, x.size, _BLOCK):
-        d = x[i : i + _BLOCK] - x0
-        e = y[i : i + _BLOCK] - y0
-        e -= b0 * d
+        part = slice(i, i + _BLOCK)
+        d, e, w, spare = room[:, : x[part].size]
+        one = ones[: d.size]
+        np.subtract(x[part], x0, out=d)
+        np.subtract(y[part], y0, out=e)
+        np.multiply(d, b0, out=spare)
+        np.subtract(e, spare, out=e)
         if u_y is None:
-            row = (d.size, d.sum(), e.sum(), d @ d, d @ e, e @ e)
-        else:
-            w = u_y[i : i + _BLOCK] * u_y[i : i + _BLOCK]
-            np.divide(1.0, w, out=w)
-            wd, we = w * d, w * e
-            row = (w.sum(), wd.sum(), we.sum(), wd @ d, wd @ e, we @ e)
-        found.append(row)
+            found.append((d.size, d @ one, e @ one, d @ d, d @ e, e @ e))
+            continue
+        np.multiply(u_y[part], u_y[part], out=w)
+        np.divide(1.0, w, out=w)
+        wd = np.multiply(w, d, out=spare)
+        of_x = (w @ one, wd @ one, w @ e, wd @ d, wd @ e)
+        found.append((*of_x, np.multiply(w, e, out=w) @ e))
     return tuple(float(v) for v in np.sum(np.array(found, dtype=np.float64), axis=0))
