@@ -223,13 +223,13 @@ def _instant(t: Instants, power_w: Floats, max_gap_s: float | None) -> Pieces:
 class EnergyCurve:
     """Cumulative energy and observed time as functions of time, for many windows at once."""
 
-    __slots__ = ("_energy_j", "_observed_s", "_pieces", "_slope", "_start_s", "_t0_ns")
+    __slots__ = ("_energy_j", "_length_s", "_observed_s", "_pieces", "_slope", "_start_s", "_t0_ns")
 
     def __init__(self, source: Pieces) -> None:
         self._pieces = source
         self._t0_ns = int(source.start_ns[0]) if source.start_ns.size else 0
         self._start_s = (source.start_ns - self._t0_ns) / _NS
-        length = source.duration_s
+        self._length_s = length = source.duration_s
         self._slope = np.divide(
             source.end_w - source.start_w, length, out=np.zeros_like(length), where=length > 0
         )
@@ -243,7 +243,7 @@ class EnergyCurve:
             return np.zeros(t.shape), np.zeros(t.shape)
         index = np.searchsorted(self._start_s, t, side="right") - 1
         inside = np.clip(index, 0, None)
-        into = np.clip(t - self._start_s[inside], 0.0, self._pieces.duration_s[inside])
+        into = np.clip(t - self._start_s[inside], 0.0, self._length_s[inside])
         energy = (
             self._energy_j[inside]
             + self._pieces.start_w[inside] * into
@@ -261,7 +261,7 @@ class EnergyCurve:
         index = np.searchsorted(self._start_s, t, side="right") - 1
         inside = np.clip(index, 0, None)
         into = t - self._start_s[inside]
-        observed = (index >= 0) & (into <= self._pieces.duration_s[inside])
+        observed = (index >= 0) & (into <= self._length_s[inside])
         return np.where(observed, self._pieces.start_w[inside] + self._slope[inside] * into, 0.0)
 
     def between(
