@@ -18,6 +18,7 @@ import numpy.typing as npt
 from ..errors import InputError, RunError
 from .alignment import Lag, estimate_lag
 from .energy import EnergyCurve, Pieces, pieces
+from .findings import run_findings
 from .points import InputColumn, Points, Reference, concatenate
 from .steady import steady_stretches
 
@@ -63,9 +64,10 @@ def _points(run: Run, segments: str, reference: str | None, align: bool) -> Poin
     cut = pieces(meter)
     groups = _groups(run, cut, segments, meter.channel.resolution)
     if not groups:
+        why = "; ".join(f"{f.code}: {f.message}" for f in cut.findings)
         raise RunError(
             f"{run.path}: expected meter windows of {meter.stream} inside the segments; found "
-            "none. The steps may be shorter than the meter's window."
+            f"none. {why or 'The steps may be shorter than the window'}."
         )
     boundary = run.descriptors[meter.stream].boundary or "psu_ac_input"
     power, u_w, duration, start = _reference_means(cut, groups, meter)
@@ -91,6 +93,7 @@ def _points(run: Run, segments: str, reference: str | None, align: bool) -> Poin
         ),
         blocks=all(g.block for g in groups),
         notes=notes,
+        findings=run_findings(run, meter, cut),
     )
 
 
@@ -251,9 +254,17 @@ def _inputs(
             scope=descriptor.scope,
             source=descriptor.source,
             lag=lag,
-            constant=bool(np.nanstd(value) <= 1e-6 * max(abs(float(np.nanmean(value))), 1e-9)),
+            constant=_constant(value[np.isfinite(value)]),
+            observed_share=series.channel.observed_share,
         )
     return found, tuple(notes)
+
+
+def _constant(value: Floats) -> bool:
+    """Say whether an input never changes; one that was not observed has not shown that."""
+    if not value.size:
+        return False
+    return bool(value.std() <= 1e-6 * max(abs(float(value.mean())), 1e-9))
 
 
 def _other_meters(run: Run, reference: str) -> dict[str, tuple[str, str]]:

@@ -102,9 +102,14 @@ RULES: dict[str, Rule] = {
         Rule("unit_scale", 500, "a reading changes by a factor above 500 in mid-run, or differs "
              "by a power of ten from what the other streams allow",
              "a unit or a scale changed", "refuse"),
-        Rule("held_value", 30, "a reading stays the same to its last digit for over 30 of its "
-             "cadences while the load changes", "the source stopped and kept its last value",
-             "flag"),
+        Rule("stalled", 20, "a register stands still for 20 of its updates and ten seconds",
+             "the source stopped and kept its last value", "flag"),
+        Rule("suspended", 0.5, "the machine slept for over half a second",
+             "clock_gettime(2): monotonic time stands still meanwhile", "flag"),
+        Rule("several_wraps", 1, "a gap in which a register may have wrapped more than once",
+             "its energy cannot be known; left out", "flag"),
+        Rule("implausible", 1, "a register moved by more than the stated power can do",
+             "left out", "flag"),
     )
 }  # fmt: skip
 
@@ -146,7 +151,8 @@ def _concerns(e: Evidence, finding: Finding) -> bool:
 
 def _from_finding(finding: Finding) -> Reason:
     """Return what was found in the recording as a reason, with its rule's consequence."""
-    consequence = finding.consequence or RULES[finding.code].consequence
+    rule = RULES.get(finding.code)
+    consequence = finding.consequence or (rule.consequence if rule is not None else "flag")
     return Reason(finding.code, finding.message, consequence)
 
 
