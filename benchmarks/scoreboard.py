@@ -12,18 +12,18 @@ Protocol (set down before any figure was printed; changes are listed below with 
 3. The fit is `fit_points` with everything at its default, but for the scheme, which the row names.
    Nothing is tuned per recording. What is held out has not been seen by the fit; sessions take
    their zero from their own idle where they have any (`rezeroed`), nothing else from the held-out.
-4. Columns, % of the reference's power: `raw` mean |error| of the tool as it is; `fitted` the same in
-   sample; `held` and `max` of held-out points. Above idle, % of the power above idle: `mean`,
+4. Columns, % of the reference's power: `raw` mean |error| of the tool as it is; `fitted` the same
+   in sample; `held` and `max` of held-out points. Above idle, % of the power above idle: `mean`,
    `max`, and `null`, the best null model (mean power, idle power, gain alone) held out alike.
-   `cover` is the share of held-out points inside the stated 95 % interval, `worst` that of the worst
-   group. Then the verdict and its reasons (flags in brackets).
-5. Criterion one, first: the stated interval covers at least 90 % of the held-out points and no group
-   below half, or the verdict is not `correction`. `ok` or `MISS` stands in every row. Error figures
-   come second.
+   `cover` is the share of held-out points inside the stated 95 % interval, `worst` that of the
+   worst group. Then the verdict and its reasons (flags in brackets).
+5. Criterion one, first: the stated interval covers at least 90 % of the held-out points and no
+   group below half, or the verdict is not `correction`. `ok` or `MISS` stands in every row. Error
+   figures come second.
 6. `gmt halves`: fitted on the first half of the recording, judged on the second with the interval
    that the fit states for a new session. It must cover, or the verdict says otherwise.
-7. `specpower` is a population: every tenth server of the file, each a load curve of its own with one
-   level held out in turn; the row gives medians and the largest, and the share of servers for
+7. `specpower` is a population: every tenth server of the file, each a load curve of its own with
+   one level held out in turn; the row gives medians and the largest, and the share of servers for
    which criterion one holds.
 
 Changes: none.
@@ -160,6 +160,7 @@ def gmt(data: Path, into: Path) -> Iterator[Row]:
 
 
 def halves(points: Points, key: str) -> Row:
+    points = points.select(np.isfinite(points.inputs[key].value))
     middle = 0.5 * (points.start_unix_s.min() + points.start_unix_s.max())
     first, second = (points.select(m) for m in _split(points, middle))
     fit = fit_points(first, (key,), scheme="block")
