@@ -10,6 +10,19 @@ result = fit_points(points, ("rapl_package",))
 from .alignment import Lag, estimate_lag
 from .compare import Comparison, ToolComparison, Verification, compare_points, verify_points
 from .deming import Attenuation, attenuation, deming
+from .drift import (
+    Alarm,
+    ControlChart,
+    Cusum,
+    Residuals,
+    control_chart,
+    cusum,
+    design_alarm,
+    gain_residuals,
+    offset_residuals,
+    run_length,
+    threshold_for,
+)
 from .energy import EnergyCurve, Pieces, pieces, total_energy, window_energy
 from .fit import fit_points
 from .line import straight_line
@@ -18,14 +31,18 @@ from .moments import Moments
 from .points import InputColumn, Points, Reference, read_points, write_points
 from .polynomial import Polynomial, polynomial
 from .results import Component, Domain, FitResult, Model, Reason, Term, Validation
+from .rezero import Rezero, idle_windows, rezero
 from .robust import Hinge, RobustLine, hinge, robust_line
 from .segments import run_points
 from .straight import InverseInterval, StraightLine
 
 __all__ = [
+    "Alarm",
     "Attenuation",
     "Comparison",
     "Component",
+    "ControlChart",
+    "Cusum",
     "Domain",
     "EnergyCurve",
     "FitResult",
@@ -41,6 +58,8 @@ __all__ = [
     "Polynomial",
     "Reason",
     "Reference",
+    "Residuals",
+    "Rezero",
     "RobustLine",
     "StraightLine",
     "Term",
@@ -49,17 +68,26 @@ __all__ = [
     "Verification",
     "attenuation",
     "compare_points",
+    "control_chart",
+    "cusum",
     "deming",
+    "design_alarm",
     "estimate_lag",
     "fit_points",
+    "gain_residuals",
     "hinge",
+    "idle_windows",
     "least_squares",
+    "offset_residuals",
     "pieces",
     "polynomial",
     "read_points",
+    "rezero",
     "robust_line",
+    "run_length",
     "run_points",
     "straight_line",
+    "threshold_for",
     "total_energy",
     "verify_points",
     "window_energy",
