@@ -45,10 +45,11 @@ def straight_line(
         FitError: fewer than two points (three without uncertainties), or all at one x.
 
     """
-    x = finite("x", x)
+    x, y = np.asarray(x, dtype=np.float64), np.asarray(y, dtype=np.float64)
     if x.ndim != 1:
         raise InputError(f"x: expected shape (n,); got {x.shape}.")
-    y = finite("y", y, x.shape)
+    if y.shape != x.shape:
+        raise InputError(f"y: expected shape {x.shape}, that of x; got {y.shape}.")
     given = covariance is not None or u_x is not None or u_y is not None
     least = 2 if given else 3
     if x.size < least:
@@ -57,14 +58,21 @@ def straight_line(
         if u_x is not None or u_y is not None:
             raise InputError("Expected `covariance` or u_x and u_y, not both: put them into it.")
         return generalised(x, y, covariance)
-    if not np.any(x != x[0]):
-        raise FitError("Expected points at different x; got one x only.")
-    if u_x is not None and np.any(np.asarray(u_x) != 0):
+    if u_x is not None and np.any(u_x):
         return york(x, y, u_x, 0.0 if u_y is None else u_y, correlation)
     if u_x is not None and u_y is None:
         raise InputError("u_x: expected an uncertainty above zero when u_y is not given; got zero.")
+    if x.size > EXACT_POINTS:
+        return _fast(x, y, u_y)
+    x, y = finite("x", x), finite("y", y)
     u = None if u_y is None else weights(u_y, x.size)
-    return _exact(x, y, u) if x.size <= EXACT_POINTS else _fast(x, y, u)
+    _need_different(x)
+    return _exact(x, y, u)
+
+
+def _need_different(x: Floats) -> None:
+    if not np.any(x != x[0]):
+        raise FitError("Expected points at different x; got one x only.")
 
 
 def _exact(x: Floats, y: Floats, u_y: Floats | None) -> StraightLine:
@@ -84,19 +92,30 @@ def _exact(x: Floats, y: Floats, u_y: Floats | None) -> StraightLine:
     )
 
 
-def _fast(x: Floats, y: Floats, u_y: Floats | None) -> StraightLine:
+def _fast(x: Floats, y: Floats, u_y: npt.ArrayLike | None) -> StraightLine:
     """Sum once, in blocks that stay in cache, what is left after a provisional line.
 
     The provisional line goes through a few thousand of the points. Taking it off first leaves sums
-    of small numbers, so that one pass is as good as two.
+    of small numbers, so that one pass is as good as two. Values are looked at only when the sums
+    show that one of them is not finite.
     """
+    u = None if u_y is None else np.asarray(u_y, dtype=np.float64)
+    if u is not None and (u.ndim == 0 or u.shape != x.shape):
+        u = weights(u, x.size)
     some = slice(None, None, x.size // 1024)
     x0, y0 = float(x[some].mean()), float(y[some].mean())
     dx = x[some] - x0
-    sxx = float(dx @ dx)
-    b0 = float(dx @ (y[some] - y0)) / sxx if sxx > 0 else 0.0
+    with np.errstate(invalid="ignore", over="ignore"):
+        sxx = float(dx @ dx)
+        b0 = float(dx @ (y[some] - y0)) / sxx if sxx > 0 else 0.0
     for _ in range(2):
-        s = _sums(x, y, u_y, x0, y0, b0)
+        with np.errstate(invalid="ignore", over="ignore", divide="ignore"):
+            s = _sums(x, y, u, x0, y0, b0)
+        if not np.all(np.isfinite(s)):
+            finite("x", x), finite("y", y)
+            if u is not None:
+                weights(u, x.size)
+            raise InputError("Expected sums of squares below 1e308; rescale x, y or u_y.")
         w, wx, wy, wxx, wxy, wyy = s
         mean_x, mean_y = wx / w, wy / w
         sxx, sxy = wxx - wx * mean_x, wxy - wx * mean_y
@@ -104,8 +123,8 @@ def _fast(x: Floats, y: Floats, u_y: Floats | None) -> StraightLine:
             break
         x0 += mean_x  # the sample was not typical of all points
         y0 += b0 * mean_x
-    if not sxx > 0:
-        raise FitError("Expected points at different x; got one x only.")
+    if sxx <= w * (1e-12 * (abs(x0) + abs(mean_x))) ** 2:
+        _need_different(x)
     more = sxy / sxx
     slope = b0 + more
     chi_squared = max(wyy - wy * mean_y - more * sxy, 0.0)
@@ -151,9 +170,10 @@ def _sums(
         if u_y is None:
             found.append((d.size, d @ one, e @ one, d @ d, d @ e, e @ e))
             continue
-        np.multiply(u_y[part], u_y[part], out=w)
-        np.divide(1.0, w, out=w)
-        wd = np.multiply(w, d, out=spare)
-        of_x = (w @ one, wd @ one, w @ e, wd @ d, wd @ e)
-        found.append((*of_x, np.multiply(w, e, out=w) @ e))
+        np.divide(1.0, u_y[part], out=w)  # the root of the weight
+        if not w.min() > 0:
+            raise InputError("u_y: expected positive, finite standard uncertainties; got others.")
+        np.multiply(d, w, out=d)
+        np.multiply(e, w, out=e)
+        found.append((w @ w, w @ d, w @ e, d @ d, d @ e, e @ e))
     return tuple(float(v) for v in np.sum(np.array(found, dtype=np.float64), axis=0))

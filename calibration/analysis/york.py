@@ -45,26 +45,31 @@ def york(
         FitError: fewer than two points, all at one x, or no convergence.
 
     """
-    x, y = finite("x", x), finite("y", y)
+    x, y = np.asarray(x, dtype=np.float64), np.asarray(y, dtype=np.float64)
     if x.ndim != 1 or y.shape != x.shape:
         raise InputError(f"Expected x and y of one shape (n,); got {x.shape} and {y.shape}.")
     n = x.size
     if n < 2:
         raise FitError(f"Expected at least 2 points for a straight line; got {n}.")
-    u_x, u_y, r = (_spread(*item, n) for item in (("u_x", u_x), ("u_y", u_y), ("r", correlation)))
-    if np.any(u_x < 0) or np.any(u_y < 0) or np.any(np.abs(r) >= 1):
-        raise InputError("Expected u_x and u_y of zero or more and correlations inside ±1.")
-    if np.any((u_x == 0) & (u_y == 0)):
+    u_x, u_y, r = (np.asarray(values, dtype=np.float64) for values in (u_x, u_y, correlation))
+    for name, values in (("u_x", u_x), ("u_y", u_y), ("correlation", r)):
+        if values.shape not in ((), (n,)):
+            raise InputError(f"{name}: expected shape () or ({n},); got {values.shape}.")
+    if not (u_x.min() >= 0 and u_y.min() >= 0 and r.min() > -1 and r.max() < 1):
+        raise InputError("Expected finite u_x and u_y of zero or more and correlations inside ±1.")
+    if (u_x.min() == 0 or u_y.min() == 0) and np.any((u_x == 0) & (u_y == 0)):
         raise InputError("Expected an uncertainty of x or y at every point; got a point with none.")
+    u_x, u_y, r = (np.broadcast_to(values, (n,)) for values in (u_x, u_y, r))
     problem = _Problem(x, y, u_x, u_y, r)
-    slope, steps = _iterate(problem, _first_slope(x, y, u_x, u_y))
+    with np.errstate(invalid="ignore", over="ignore", divide="ignore"):
+        slope, steps = _iterate(problem, _first_slope(x, y, u_x, u_y))
+    if not math.isfinite(slope):  # only now look at a million values one by one
+        for name, values in (("x", x), ("y", y), ("u_x", u_x), ("u_y", u_y)):
+            finite(name, values)
+        raise FitError(
+            "Expected sums of squares below 1e308; rescale x, y and their uncertainties."
+        )
     return problem.line(slope, steps)
-
-
-def _spread(name: str, values: npt.ArrayLike, n: int) -> Floats:
-    """Return a scalar as a view of n equal values, an array as it is."""
-    array = finite(name, values)
-    return np.broadcast_to(array, (n,)) if array.ndim == 0 else finite(name, array, (n,))
 
 
 def _dot(a: Floats, b: Floats) -> float:
@@ -80,7 +85,7 @@ def _first_slope(x: Floats, y: Floats, u_x: Floats, u_y: Floats) -> float:
     x, y, u_x, u_y = x[some], y[some], u_x[some], u_y[some]
     dx, dy = x - x.mean(), y - y.mean()
     sxx, syy = float(dx @ dx), float(dy @ dy)
-    if not sxx > 0:
+    if sxx == 0:
         raise FitError("Expected points at different x; got one x only.")
     if not np.any(u_x > 0):
         return float(dx @ dy) / sxx
@@ -97,79 +102,83 @@ class _Problem:
 
     def __init__(self, x: Floats, y: Floats, u_x: Floats, u_y: Floats, r: Floats) -> None:
         self.n = x.size
-        self.correlated = bool(np.any(r != 0))
-        # Shifting by a typical point keeps sums of large numbers out of the means.
-        self.x0, self.y0 = float(x[:: max(1, x.size // 64)].mean()), float(y[0])
+        self.correlated = bool(np.any(r))
         self.x, self.y, self.u_x, self.u_y, self.r = x, y, u_x, u_y, r
-        self.weight = np.empty(self.n)
+        some = slice(None, None, max(1, x.size // 1024))
+        self.mean_x, self.mean_y = float(x[some].mean()), float(y[some].mean())
         self.blocks = [slice(i, i + _BLOCK) for i in range(0, self.n, _BLOCK)]
+        self.room = np.empty((6, min(_BLOCK, self.n)))
+        self.ones = np.ones(min(_BLOCK, self.n))
 
-    def _means(self, b: float) -> tuple[float, float, float]:
-        """Return ΣW and the W-weighted means of x - x0 and y - y0."""
-        total, sum_x, sum_y = [], [], []
-        for k in self.blocks:
-            vx, vy = self.u_x[k] * self.u_x[k], self.u_y[k] * self.u_y[k]
-            w = vx * (b * b) + vy
-            if self.correlated:
-                w -= 2 * b * self.r[k] * self.u_x[k] * self.u_y[k]
-            np.divide(1.0, w, out=w)
-            self.weight[k] = w
-            total.append(_dot(w, np.ones_like(w)))
-            sum_x.append(_dot(w, self.x[k] - self.x0))
-            sum_y.append(_dot(w, self.y[k] - self.y0))
-        weight = math.fsum(total)
-        return weight, math.fsum(sum_x) / weight, math.fsum(sum_y) / weight
-
-    def _beta(self, k: slice, b: float, mean_x: float, mean_y: float) -> tuple[Floats, ...]:
-        """Return U, V and β of one block."""
-        u, v = self.x[k] - (self.x0 + mean_x), self.y[k] - (self.y0 + mean_y)
-        vx, vy = self.u_x[k] * self.u_x[k], self.u_y[k] * self.u_y[k]
-        beta = u * vy + (b * v) * vx
+    def _block(self, k: slice, b: float) -> tuple[Floats, Floats, Floats, Floats, Floats]:
+        """Return W, U, V and β of one block, about the present means, and room for more."""
+        size = self.x[k].size
+        w, u, v, beta, vx, spare = self.room[:, :size]
+        u_x, u_y = self.u_x[k], self.u_y[k]
+        np.subtract(self.x[k], self.mean_x, out=u)
+        np.subtract(self.y[k], self.mean_y, out=v)
+        np.multiply(u_x, u_x, out=vx)
+        np.multiply(u_y, u_y, out=beta)
+        np.multiply(vx, b * b, out=w)
+        np.add(w, beta, out=w)
         if self.correlated:
-            beta -= (b * u + v) * (self.r[k] * self.u_x[k] * self.u_y[k])
-        beta *= self.weight[k]
-        return u, v, beta
+            shared = self.r[k] * u_x * u_y
+            w -= 2 * b * shared
+        np.divide(1.0, w, out=w)
+        np.multiply(beta, u, out=beta)
+        np.multiply(vx, v, out=vx)
+        np.multiply(vx, b, out=vx)
+        np.add(beta, vx, out=beta)
+        if self.correlated:
+            beta -= (b * u + v) * shared
+        np.multiply(beta, w, out=beta)
+        return w, u, v, beta, spare
 
     def step(self, b: float) -> float:
-        """Return the next slope."""
-        _, mean_x, mean_y = self._means(b)
-        over, under = [], []
+        """Return the next slope; take the means along, one step behind it.
+
+        With the means of the step before, one pass does; both arrive at York's fixed point.
+        """
+        found = []
         for k in self.blocks:
-            u, v, beta = self._beta(k, b, mean_x, mean_y)
-            beta *= self.weight[k]
-            over.append(_dot(beta, v))
-            under.append(_dot(beta, u))
-        denominator = math.fsum(under)
-        if denominator == 0:
+            w, u, v, beta, spare = self._block(k, b)
+            one = self.ones[: w.size]
+            np.multiply(w, beta, out=spare)
+            found.append((_dot(w, one), _dot(w, u), _dot(w, v), _dot(spare, v), _dot(spare, u)))
+        total, sum_u, sum_v, over, under = (math.fsum(row) for row in zip(*found, strict=True))
+        if under == 0:
             raise FitError("Expected points that show a slope; x and y are not related.")
-        return math.fsum(over) / denominator
+        self.mean_x += sum_u / total
+        self.mean_y += sum_v / total
+        return over / under
 
     def line(self, b: float, steps: int) -> StraightLine:
         """Return the line at the converged slope, its uncertainties at the adjusted points."""
-        total, mean_x, mean_y = self._means(b)
-        sum_beta, chi_squared = [], []
+        found = []
         for k in self.blocks:
-            u, v, beta = self._beta(k, b, mean_x, mean_y)
-            residual = v - b * u
-            sum_beta.append(_dot(self.weight[k], beta))
-            chi_squared.append(_dot(self.weight[k] * residual, residual))
-        mean_beta = math.fsum(sum_beta) / total
-        spread = []
-        for k in self.blocks:
-            beta = self._beta(k, b, mean_x, mean_y)[2] - mean_beta
-            spread.append(_dot(self.weight[k] * beta, beta))
-        sxx = math.fsum(spread)
+            w, u, v, beta, spare = self._block(k, b)
+            one = self.ones[: w.size]
+            np.multiply(u, b, out=u)
+            np.subtract(v, u, out=v)  # the residual
+            sums = (_dot(w, one), _dot(w, beta), _dot(w, v))
+            np.multiply(w, beta, out=spare)
+            np.multiply(w, v, out=w)
+            found.append((*sums, _dot(spare, beta), _dot(w, v)))
+        total, sum_beta, left, squares, chi_squared = (
+            math.fsum(row) for row in zip(*found, strict=True)
+        )
+        sxx = squares - sum_beta * (sum_beta / total)
         if not sxx > 0:
             raise FitError("Expected points at different x; the adjusted points have one x only.")
         u2_slope = 1.0 / sxx
-        adjusted = self.x0 + mean_x + mean_beta
+        adjusted = self.mean_x + sum_beta / total
         return StraightLine(
-            intercept=self.y0 + mean_y - b * (self.x0 + mean_x),
+            intercept=self.mean_y + left / total - b * self.mean_x,
             slope=b,
             u_intercept=math.sqrt(1.0 / total + adjusted**2 * u2_slope),
             u_slope=math.sqrt(u2_slope),
             covariance=-adjusted * u2_slope,
-            chi_squared=math.fsum(chi_squared),
+            chi_squared=chi_squared - left * (left / total),
             dof=self.n - 2,
             absolute=True,
             method="york",
@@ -178,16 +187,21 @@ class _Problem:
 
 
 def _iterate(problem: _Problem, b: float) -> tuple[float, int]:
-    """Repeat York's step until the slope stays, or wavers in its last bits."""
-    previous = math.inf
+    """Repeat York's step until the slope stays, wavers in its last bits, or is not finite."""
+    before = math.inf
     for steps in range(1, _STEPS + 1):
         following = problem.step(b)
         change = abs(following - b)
         b = following
-        small = change <= 1e-13 * abs(b)
-        if change <= 1e-15 * abs(b) or (small and change >= previous):
+        if not math.isfinite(b):
             return b, steps
-        previous = change
+        # What is still to come, from the rate at which the changes shrink.
+        rate = change / before if before > 0 else 0.0
+        to_come = change * rate / (1 - rate) if rate < 1 else math.inf
+        wavers = change <= 1e-13 * abs(b) and change >= before
+        if steps > 2 and (change <= 1e-15 * abs(b) or to_come <= 1e-17 * abs(b) or wavers):
+            return b, steps
+        before = change
     raise FitError(
         f"The fit with uncertainties in both variables did not converge in {_STEPS} steps; it "
         f"stands at a slope of {b:.6g}. Check u_x and u_y, or measure over a wider range."

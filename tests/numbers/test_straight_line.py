@@ -59,6 +59,22 @@ def test_shapes_and_values_that_do_not_fit_are_named() -> None:
         straight_line(x, y, u_x=0.0)
 
 
+@pytest.mark.parametrize("which", ["x", "y", "u_x", "u_y"])
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+@pytest.mark.parametrize("both", [False, True])
+def test_a_single_bad_value_among_many_is_found(which: str, bad: float, both: bool) -> None:
+    random = np.random.default_rng(0)
+    x = random.uniform(0, 1, 5000)
+    columns = {"x": x, "y": 2 * x, "u_x": np.full(5000, 0.1), "u_y": np.full(5000, 0.1)}
+    columns[which][4321] = bad
+    if not both:
+        if which == "u_x":
+            return
+        del columns["u_x"]
+    with pytest.raises(InputError, match="finite"):
+        straight_line(**columns)
+
+
 @settings(max_examples=40, deadline=None)
 @given(st.integers(0, 2**32), st.floats(-4, 4), st.floats(-8, 8), st.booleans())
 def test_many_points_in_one_pass_agree_with_the_exact_line(
