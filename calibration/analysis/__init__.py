@@ -7,8 +7,9 @@ points = run_points([read_run("runs/monday")])
 result = fit_points(points, ("rapl_package",))
 """
 
-from .alignment import Lag, estimate_lag
+from .alignment import Lag, alignment_uncertainty, estimate_lag
 from .compare import Comparison, ToolComparison, Verification, compare_points, verify_points
+from .counters import Differences, Finding, register_differences
 from .deming import Attenuation, attenuation, deming
 from .drift import (
     Alarm,
@@ -25,6 +26,7 @@ from .drift import (
 )
 from .energy import EnergyCurve, Pieces, pieces, total_energy, window_energy
 from .fit import fit_points
+from .integrals import WindowSums, integrate, window_sums
 from .line import straight_line
 from .linear import LeastSquares, least_squares
 from .moments import Moments
@@ -35,6 +37,13 @@ from .rezero import Rezero, idle_windows, rezero
 from .robust import Hinge, RobustLine, hinge, robust_line
 from .segments import run_points
 from .straight import InverseInterval, StraightLine
+from .timing import (
+    common_lag,
+    estimate_lags,
+    estimate_response,
+    identify_stamp,
+    piecewise_lag,
+)
 
 __all__ = [
     "Alarm",
@@ -43,8 +52,10 @@ __all__ = [
     "Component",
     "ControlChart",
     "Cusum",
+    "Differences",
     "Domain",
     "EnergyCurve",
+    "Finding",
     "FitResult",
     "Hinge",
     "InputColumn",
@@ -66,22 +77,31 @@ __all__ = [
     "ToolComparison",
     "Validation",
     "Verification",
+    "WindowSums",
+    "alignment_uncertainty",
     "attenuation",
+    "common_lag",
     "compare_points",
     "control_chart",
     "cusum",
     "deming",
     "design_alarm",
     "estimate_lag",
+    "estimate_lags",
+    "estimate_response",
     "fit_points",
     "gain_residuals",
     "hinge",
+    "identify_stamp",
     "idle_windows",
+    "integrate",
     "least_squares",
     "offset_residuals",
     "pieces",
+    "piecewise_lag",
     "polynomial",
     "read_points",
+    "register_differences",
     "rezero",
     "robust_line",
     "run_length",
@@ -91,5 +111,6 @@ __all__ = [
     "total_energy",
     "verify_points",
     "window_energy",
+    "window_sums",
     "write_points",
 ]

@@ -48,21 +48,33 @@ class Scene:
         return Pieces(stamp - round(window_s * S), stamp, power, power)
 
     def tool(
-        self, lag_s: np.ndarray | float, skew: float = 0.0, cadence_s: float = 0.001
+        self,
+        lag_s: np.ndarray | float,
+        skew: float = 0.0,
+        cadence_s: float = 0.001,
+        noise_w: float = 0.0,
     ) -> Pieces:
         t = np.arange(-10.0, self.span_s + 10.0, cadence_s)
         power = np.diff(self.total(t)) / cadence_s
+        if noise_w:
+            power += self.rng.normal(0, noise_w, power.size)
         stamp = np.rint((t + lag_s + skew * (t - self.span_s / 2)) * S).astype(np.int64)
         return Pieces(stamp[:-1], stamp[1:], power, power)
 
 
-def study(runs: int, seed: int = 0, skew: float = 30e-6) -> tuple[float, float, float, float]:
+def study(
+    runs: int,
+    seed: int = 0,
+    skew: float = 30e-6,
+    span_s: float = 600.0,
+    tool_noise_w: float = 0.0,
+) -> tuple[float, float, float, float]:
     """Return RMS error and claimed uncertainty of the lag (s) and of the skew."""
     rows = []
     for i in range(runs):
-        scene = Scene(seed + i)
+        scene = Scene(seed + i, span_s)
         true = float(scene.rng.uniform(-1, 1))
-        lag = estimate_lag(scene.meter(), scene.tool(true, skew))
+        lag = estimate_lag(scene.meter(), scene.tool(true, skew, noise_w=tool_noise_w))
         assert lag.resolved, lag.reason
         true += skew * (lag.t_ref_ns / S - scene.span_s / 2)
         rows.append((lag.offset_s - true, lag.u_s, lag.skew - skew, lag.u_skew))

@@ -11,8 +11,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from calibration.analysis import integrate as module
-from calibration.analysis.integrate import WindowSums, integrate, window_sums
+from calibration.analysis import integrals as module
+from calibration.analysis.energy import EnergyCurve, pieces, window_energy
+from calibration.analysis.integrals import WindowSums, integrate, window_sums
+from calibration.recording.documents import ChannelInfo
+from calibration.recording.reader import Series
 
 
 def exact(t: np.ndarray, p: np.ndarray, edges: np.ndarray, kind: str, k: int) -> Fraction:
@@ -124,3 +127,45 @@ def test_what_does_not_fit_together_is_refused() -> None:
     with pytest.raises(ValueError, match="differ"):
         window_sums(t, p, edges).merge(window_sums(t, p, edges, "mean"))
     assert integrate(t[:1], p[:1], edges)[0].tolist() == [0.0]
+
+
+@settings(max_examples=80, deadline=None)
+@given(
+    st.sampled_from(["counter", "instant", "mean"]),
+    st.lists(st.integers(-3_000, 40_000), min_size=2, max_size=12),
+    st.integers(0, 2**32),
+    st.booleans(),
+)
+def test_a_series_gives_the_same_energies_whichever_way_it_is_summed(
+    kind: str, edges_ms: list[int], seed: int, touching: bool
+) -> None:
+    rng = np.random.default_rng(seed)
+    t = np.cumsum(rng.integers(1, 1500, 40)).astype(np.int64) * 1_000_000
+    value = rng.uniform(50, 90, 40)
+    source = Series(
+        stream="s",
+        channel=ChannelInfo(
+            name="x",
+            quantity="active_power",
+            unit="J" if kind == "counter" else "W",
+            kind=kind,  # type: ignore[arg-type]
+            window_s=0.7,
+        ),
+        t_ns=t,
+        t_half_width_ns=np.zeros_like(t),
+        value=np.cumsum(value) if kind == "counter" else value,
+        window_ns=None,
+        cadence_s=0.7,
+        max_gap_s=[None, 1.2][seed % 2],
+        source="test",
+        mode=None,
+        boundary=None,
+        role="estimator",
+        faults={},
+    )
+    rim = np.sort(np.array(edges_ms, dtype=np.int64)) * 1_000_000
+    start, end = (rim[:-1], rim[1:]) if touching else (rim[:-1:2], rim[1::2])
+    energy, observed = window_energy(source, start, end)
+    curve = EnergyCurve(pieces(source)).between(start, end)
+    assert energy == pytest.approx(curve[0], rel=1e-11, abs=1e-9)
+    assert observed == pytest.approx(curve[1], rel=1e-11, abs=1e-11)
