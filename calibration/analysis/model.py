@@ -280,6 +280,8 @@ class _Weighted:
 
 # Correlation times that are tried where none is known, in units of the spacing of the points.
 _TRIED = (0.0, 0.5, 1.0, 2.0)
+# As likely as not there is none; two dozen points say little of it.
+_PRIOR = (0.55, 0.15, 0.15, 0.15)
 _LEAST_DOF = 8
 
 
@@ -372,7 +374,7 @@ def _with_dependence(
     if len(found) > 1:
         plain = _with_lack_of_fit(scaled, y, np.sqrt(own2 + common2))
         likelihood = np.array([f[1] for f in found])
-        weight = np.exp(likelihood - likelihood.max())
+        weight = np.exp(likelihood - likelihood.max()) * np.array(_PRIOR)
         weight /= weight.sum()
         best = found[int(np.argmax(weight))][0]
         coefficients = plain.coefficients
@@ -460,12 +462,20 @@ def _one_time(
 
 
 def _cholesky(covariance: Floats) -> Floats:
-    """Return L with L Lᵀ = covariance, its diagonal raised by 1e-10 so that rounding cannot fail.
+    """Return L with L Lᵀ = covariance, its diagonal raised just enough that rounding cannot fail.
 
     Points that share all their error make the matrix singular.
     """
-    raised = covariance + np.diag(1e-10 * np.diag(covariance))
-    return np.asarray(np.linalg.cholesky(raised), dtype=np.float64)
+    for raised in (1e-10, 1e-8, 1e-6):
+        try:
+            found = np.linalg.cholesky(covariance + np.diag(raised * np.diag(covariance)))
+        except np.linalg.LinAlgError:
+            continue
+        return np.asarray(found, dtype=np.float64)
+    raise FitError(
+        "Expected uncertainties that make a covariance; the points' u, start times or durations "
+        "contradict each other."
+    )
 
 
 def _independent(factor: Floats, other: Floats, design: Floats, y: Floats) -> tuple[Floats, Floats]:
