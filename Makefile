@@ -40,3 +40,10 @@ clean:
 .PHONY: verdict
 verdict: install  ## the verdict on 1,000 bad and 1,000 good synthetic calibrations, and around the thresholds
 	OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/python tests/numbers/verdict_cases.py
+
+.PHONY: alignment window-energy
+alignment: install  ## the error of the lag over 400 simulated recordings beside the one it claims (a minute)
+	PYTHONPATH=. $(BIN)/python benchmarks/alignment.py
+
+window-energy: install  ## exact energies of windows from 10 million samples, beside pandas and polars
+	PYTHONPATH=. $(BIN)/python benchmarks/window_energy.py
