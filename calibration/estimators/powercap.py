@@ -72,7 +72,7 @@ def find_zones(root: Path) -> tuple[Zone, ...]:
         if match and (entry / "energy_uj").exists():
             numbers = tuple(int(n, 16) for n in match.groups()[1:] if n is not None)
             places.setdefault((match.group(1), numbers), entry)
-    names = {place: (path / "name").read_text().strip() for place, path in places.items()}
+    names = {place: _name(path) for place, path in places.items()}
     zones: list[Zone] = []
     first_door: dict[tuple[str, int | None], str] = {}
     for door, numbers in sorted(places, key=lambda p: (_DOORS.index(p[0]), p[1])):
@@ -94,6 +94,16 @@ def zones_of_input(zones: tuple[Zone, ...], input_id: str) -> tuple[Zone, ...]:
     """Return the zones whose sum is the input `rapl_package`, `rapl_dram`, ..."""
     kind = input_id.removeprefix("rapl_")
     return tuple(z for z in zones if z.kind == kind)
+
+
+def _name(path: Path) -> str:
+    try:
+        return (path / "name").read_text(encoding="utf-8").strip()
+    except (OSError, ValueError):
+        raise NotAvailable(
+            f"Expected the name of the counter in {path / 'name'}; it cannot be read. Without it "
+            "nobody knows what is counted."
+        ) from None
 
 
 def _wrap_uj(path: Path) -> int:

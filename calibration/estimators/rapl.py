@@ -52,7 +52,10 @@ class _Counter:
     last_uj: int = 0
 
     def read_uj(self) -> int:
-        return int(os.pread(self.descriptor, 32, 0))
+        value = int(os.pread(self.descriptor, 32, 0))
+        if value < 0:
+            raise ValueError(f"{value} is below zero, where no counter is")
+        return value
 
 
 class _Lost(Exception):  # noqa: N818 - internal, never leaves this module

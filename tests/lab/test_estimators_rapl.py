@@ -284,7 +284,9 @@ def test_counters_that_only_root_may_read_are_named_with_the_remedy(
     assert len(os.listdir("/proc/self/fd")) == before, "what was opened is closed again"
 
 
-@pytest.mark.parametrize("fault", ["empty", "range", "text", "none", "other"])
+@pytest.mark.parametrize(
+    "fault", ["empty", "range", "text", "none", "other", "negative", "nameless", "binary"]
+)
 def test_a_tree_that_is_none_is_refused(tree: Tree, fault: str) -> None:
     if fault != "none":
         tree.zone("intel-rapl:0", "package-0", 5)
@@ -292,6 +294,12 @@ def test_a_tree_that_is_none_is_refused(tree: Tree, fault: str) -> None:
         tree.set("intel-rapl:0", "")
     elif fault == "text":
         tree.set("intel-rapl:0", "-")
+    elif fault == "negative":
+        tree.set("intel-rapl:0", -5)
+    elif fault == "nameless":
+        (tree.files["intel-rapl:0"].parent / "name").unlink()
+    elif fault == "binary":
+        (tree.files["intel-rapl:0"].parent / "name").write_bytes(b"\xff\xfe")
     elif fault == "range":
         (tree.files["intel-rapl:0"].parent / "max_energy_range_uj").write_text("0\n")
     elif fault == "other":
