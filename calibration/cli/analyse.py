@@ -362,6 +362,10 @@ def _verify(arguments: argparse.Namespace) -> int:
     profile = load_profile(arguments.profile, allow_simulated=arguments.allow_simulated)
     points, _ = _load(arguments)
     result = verify_points(str(arguments.profile), points, _predictor(profile))
+    others = sorted(set(points.session) - {profile.rezeroed})
+    if profile.rezeroed is not None and others:
+        note = f"re-zeroed for session {profile.rezeroed}; these points are of {', '.join(others)}"
+        result = replace(result, flags=(*result.flags, note))
     if arguments.json:
         print_json(result.to_json())
     else:

@@ -111,7 +111,9 @@ def test_a_baseline_that_moved_by_30_w_is_found_and_verifies_again(
     assert value["moved_u"] > 3
     code, out, _ = call(capsys, "verify", new, later, "--allow-simulated", "--json")
     assert code == 0, out
-    assert abs(json.loads(out)["bias_w"]) < 0.2
+    verified = json.loads(out)
+    assert abs(verified["bias_w"]) < 0.2
+    assert verified["flags"] == ["re-zeroed for session tuesday; these points are of work"]
 
 
 def test_the_new_revision_keeps_the_gain_and_says_where_it_holds(
