@@ -121,7 +121,7 @@ def solve(design: Sequence[Column], y: Column, weight: Column | None = None) -> 
         coefficients=coefficients,
         inverse=inverse,
         chi_squared=_scaled(squares, determinant, 2 * y.exponent + w_exponent),
-        residuals=np.ldexp(np.array([r / determinant for r in left]), y.exponent),
+        residuals=np.array([to_float(_scaled(r, determinant, y.exponent)) for r in left]),
     )
 
 

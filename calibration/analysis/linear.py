@@ -24,7 +24,7 @@ CORRECTLY_ROUNDED = 15.0  # decimal digits of a result with one rounding, 2â»â
 _EPSILON = 2.0**-53
 # Beyond it the fast path has no digit left to promise; exactly solved, what is left of the answer
 # is decided by the last bit of the inputs.
-FAST_CONDITION, EXACT_CONDITION = 1e12, 1e16
+FAST_CONDITION, EXACT_CONDITION = 1e12, 1e15
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -76,6 +76,8 @@ def weights(u_y: npt.ArrayLike, n: int) -> Floats:
     u = finite("u_y", np.full(n, u) if u.ndim == 0 else u, (n,))
     if not np.all(u > 0):
         raise InputError("u_y: expected positive standard uncertainties; got zero or less.")
+    if not (u.min() > 1e-140 and u.max() < 1e140):
+        raise InputError("u_y: expected values between 1e-140 and 1e140; rescale y and u_y.")
     return u
 
 
@@ -131,12 +133,16 @@ def _exact(design: Floats, y: Floats, u_y: Floats | None) -> LeastSquares:
 def exact_result(found: ExactFit, condition: float, *, absolute: bool) -> LeastSquares:
     """Round a rational solution once; without absolute uncertainties scale by RSS/(n - p)."""
     p, n = len(found.coefficients), found.residuals.size
-    inverse = np.array([[to_float(v) for v in row] for row in found.inverse])
-    chi_squared = to_float(found.chi_squared)
+    try:
+        inverse = np.array([[to_float(v) for v in row] for row in found.inverse])
+        chi_squared = to_float(found.chi_squared)
+        coefficients = np.array([to_float(b) for b in found.coefficients])
+    except OverflowError as error:
+        raise InputError("Expected results below 1e308; rescale the inputs or y.") from error
     if not absolute:
         inverse = inverse * (chi_squared / (n - p) if n > p else np.nan)
     return LeastSquares(
-        coefficients=np.array([to_float(b) for b in found.coefficients]),
+        coefficients=coefficients,
         covariance=inverse,
         residuals=found.residuals,
         chi_squared=chi_squared,
@@ -148,10 +154,12 @@ def exact_result(found: ExactFit, condition: float, *, absolute: bool) -> LeastS
 
 def _scaled(weighted: Floats) -> tuple[Floats, Floats]:
     """Return the columns scaled by powers of two to norms between 0.7 and 1.4, and the scales."""
-    norm = np.sqrt(np.sum(weighted**2, axis=0))
-    if not np.all(norm > 0):
+    largest = np.max(np.abs(weighted), axis=0)
+    if not np.all(largest > 0):
         raise FitError("Expected inputs that vary; got a column of zeros.")
-    scale = np.exp2(np.rint(np.log2(norm)))
+    rough = np.exp2(np.frexp(largest)[1] - 1.0)  # keeps the squares in range
+    norm = np.sqrt(np.sum((weighted / rough) ** 2, axis=0))
+    scale = rough * np.exp2(np.rint(np.log2(norm)))
     return weighted / scale, scale
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+from ..errors import FitError
+
 __all__ = ["InverseInterval", "StraightLine"]
 
 # Below this slope/u(slope) the linearised uncertainty of x is no longer one: use Fieller's set.
@@ -62,7 +64,13 @@ class StraightLine:
         """Return x and u(x) for an observed y (ISO/TS 28037:2010, section 11.1).
 
         x = (y - a)/b    u²(x) = (u_y² + u_a² + x²·u_b² + 2x·cov(a, b))/b²
+
+        Raises:
+            FitError: the slope is zero.
+
         """
+        if self.slope == 0:
+            raise FitError("Expected a line with a slope to find x from y; got a flat one.")
         x = (y - self.intercept) / self.slope
         return x, math.sqrt(u_y**2 + self._line_variance(x)) / abs(self.slope)
 

@@ -122,6 +122,34 @@ def test_inverse_interval_is_linear_for_a_steep_line_and_fieller_for_a_shallow_o
     assert (flat.low, flat.high) == (-np.inf, np.inf)
 
 
+def test_numbers_near_the_ends_of_the_range_are_fitted_or_refused_with_a_sentence() -> None:
+    x, y = np.arange(5.0), 2 * np.arange(5.0) + 1
+    for scale in (1e-140, 1e140):
+        assert straight_line(x * scale, y * scale).slope == pytest.approx(2, rel=1e-14)
+    for scale in (1e-300, 1e300):
+        with pytest.raises(InputError, match="rescale"):
+            straight_line(x * scale, y * scale)
+    with pytest.raises(InputError, match="rescale"):
+        straight_line(x, y, u_y=1e-200)
+    with pytest.raises(InputError, match="rescale"):
+        straight_line(np.linspace(0, 1e300, 3000), np.linspace(0, 1e300, 3000))
+    with pytest.raises(FitError, match="flat"):
+        straight_line(x, 0 * x + 1.0, u_y=0.1).inverse(3.0)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(0, 2**32), st.integers(4, 60), st.floats(0.1, 5))
+def test_a_column_that_is_another_but_for_rounding_is_refused(
+    seed: int, n: int, factor: float
+) -> None:
+    random = np.random.default_rng(seed)
+    x, z = random.uniform(10, 200, (2, n))
+    for columns in ((np.ones(n), x, factor * x), (x, z, x + factor * z)):
+        for method in ("exact", "fast"):
+            with pytest.raises(FitError, match="linearly dependent"):
+                least_squares(np.column_stack(columns), x + z, method=method)
+
+
 def test_the_factor_of_an_inverse_is_student_t_when_the_scatter_was_estimated() -> None:
     x = np.arange(1.0, 7.0)
     line = straight_line(x, np.array([3.3, 5.6, 7.1, 9.3, 10.7, 12.1]))
