@@ -125,7 +125,12 @@ def monte_carlo(
 
 
 def check_energy(
-    result: FitResult, inputs_j: dict[str, float], duration_s: float, *, seed: int
+    result: FitResult,
+    inputs_j: dict[str, float],
+    duration_s: float,
+    *,
+    seed: int,
+    most: int = 10_000_000,
 ) -> MonteCarlo:
     """Check the budget of a run's energy (J) by drawing its sources from their distributions.
 
@@ -161,7 +166,7 @@ def check_energy(
             added += error * (energy if part.kind == "relative" else duration_s)
         return np.asarray(energy + added)
 
-    return monte_carlo(draw, seed=seed, law=(law.value, law.u, law.expanded))
+    return monte_carlo(draw, seed=seed, law=(law.value, law.u, law.expanded), most=most)
 
 
 def _student(generator: np.random.Generator, dof: float | None, n: int) -> Floats:

@@ -60,9 +60,11 @@ def components(
     stated = np.bincount(index, held.variance) / count
     stated += np.bincount(index, np.full(points.n, fitted.noise_w**2)) / count**2
     beyond = float(np.mean(means**2 - stated))
+    # Less than the standard error of their mean square, so few groups cannot tell from nothing.
+    unseen = float(np.mean(stated)) * math.sqrt(2 / len(held.names))
     found.append(
         Component(
-            "lack_of_fit", "absolute", math.sqrt(max(beyond, 0.0)), "within_workload", "A",
+            "lack_of_fit", "absolute", math.sqrt(max(beyond, unseen)), "within_workload", "A",
             "normal", f"root mean square of the held-out {held.scheme} errors beyond the points' "
             "and the coefficients' own", dof=float(len(held.names)),
         )

@@ -113,7 +113,9 @@ def _fit_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
     )
     parser.add_argument("-o", "--output", type=Path, metavar="FILE", help="write the profile")
     parser.add_argument("--id", default=None, metavar="LAB/NAME", help="id of the profile")
-    parser.add_argument("--explain", action="store_true", help="print the table of all reasons")
+    parser.add_argument(
+        "--explain", action="store_true", help="print the uncertainty budget and all reasons"
+    )
     parser.add_argument("--json", action="store_true", help="print one JSON document")
     parser.set_defaults(run=_fit)
 
@@ -277,7 +279,7 @@ def _compare(arguments: argparse.Namespace) -> int:
 
 def _fit(arguments: argparse.Namespace) -> int:
     from .output import print_json
-    from .report import explain_text, fit_text
+    from .report import budget_text, explain_text, fit_text
 
     if arguments.input is None:
         return _fit_each(arguments)
@@ -292,6 +294,7 @@ def _fit(arguments: argparse.Namespace) -> int:
     else:
         print(fit_text(result))
         if arguments.explain:
+            print("\n" + budget_text(result))
             print("\n" + explain_text())
     if result.verdict == "refused":
         if arguments.output is not None:
@@ -361,6 +364,8 @@ def _verify(arguments: argparse.Namespace) -> int:
 
     profile = load_profile(arguments.profile, allow_simulated=arguments.allow_simulated)
     points, _ = _load(arguments)
+    if profile.above_idle_only:
+        points = _less_idle(points, profile.id)
     result = verify_points(str(arguments.profile), points, _predictor(profile))
     others = sorted(set(points.session) - {profile.rezeroed})
     if profile.rezeroed is not None and others:
@@ -371,6 +376,24 @@ def _verify(arguments: argparse.Namespace) -> int:
     else:
         print(verification_text(result))
     return 0 if result.passed else 5
+
+
+def _less_idle(points: Points, name: str) -> Points:
+    """Return the points above idle less their session's idle, as such a profile answers."""
+    import numpy as np
+
+    from ..analysis.validation import idle_reference
+
+    idle_w = idle_reference(points)
+    kept = np.isfinite(idle_w) & ~points.idle
+    if not kept.any():
+        raise InputError(
+            f"Profile {name} answers above idle only: expected points of a session with idle; got "
+            "none. Record idle too, or re-zero the profile (wattcal rezero)."
+        )
+    note = "power above each session's idle, as the profile answers"
+    above = replace(points, reference_w=points.reference_w - idle_w)
+    return replace(above.select(kept), notes=(*points.notes, note))
 
 
 def _predictor(profile: Profile) -> Any:

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from ..analysis.results import ErrorSummary
 
 __all__ = [
+    "budget_text",
     "choice_text",
     "comparison_text",
     "explain_text",
@@ -191,6 +192,49 @@ def choice_text(results: Sequence[FitResult]) -> str:
         + table(header, rows, right="llrrll")
         + "\n\nchoose one: wattcal fit ... --input ID -o profile.json"
     )
+
+
+def budget_text(result: FitResult) -> str:
+    """Return the budget of a corrected power at the middle of the domain, one row a source."""
+    from ..analysis.budget import power_budget
+
+    if result.model is None or result.domain is None:
+        return "no uncertainty budget: the numbers determine no model"
+    at = {k: 0.5 * (low + high) for k, (low, high) in result.domain.inputs.items()}
+    window_s = result.domain.min_averaging_s
+    budget = power_budget(result, at, window_s)
+    rows = [
+        [
+            r.symbol,
+            f"{r.value:.5g}" if r.value else "0",
+            f"{r.u:.2g} {'' if r.unit == '1' else r.unit}".rstrip(),
+            f"{r.type} {r.distribution.replace('rectangular', 'rect.')}",
+            f"{r.sensitivity:.4g}",
+            "inf" if r.dof is None else f"{r.dof:.3g}",
+            r.correlation.replace("within_", ""),
+            f"{r.contribution:+.2g}" if r.contribution < 0 else f"{r.contribution:.2g}",
+        ]
+        for r in budget.rows
+    ]
+    header = ["source", "value", "u", "type", "sens.", "dof", "shared", "adds W"]
+    where = ", ".join(f"{k} = {v:.4g}" for k, v in at.items())
+    dof = "infinite" if budget.dof >= 1e5 else f"{budget.dof:.3g}"
+    lines = [
+        _wrap(f"uncertainty budget of a mean power over {window_s:g} s at {where}:"),
+        "",
+        table(header, rows, right="lrrlrrlr"),
+        "",
+        f"{budget.value:.5g} W, u = {budget.u:.2g} W, {dof} degrees of freedom, "
+        f"k = {budget.k:.3g}, U = {budget.expanded:.2g} W",
+        _wrap(
+            "adds W: sensitivity x u; squares add to u², a negative row is taken away "
+            "(the coefficients' errors oppose each other). shared: what has the same error."
+        ),
+    ]
+    for r in budget.rows:
+        if r.correlation != "full" or not r.source.startswith("fit"):
+            lines.append(_wrap(f"{r.symbol}: {r.source}", "  "))
+    return "\n".join(lines)
 
 
 def explain_text() -> str:

@@ -146,7 +146,9 @@ def test_jobs_add_as_their_classes_say() -> None:
 def test_the_monte_carlo_of_a_run_agrees_with_its_budget() -> None:
     result = machine(u_gain=0.0002, u_offset_w=0.02)
     parts = tuple(c for c in result.uncertainty if c.correlation != "within_session")
-    found = check_energy(replace(result, uncertainty=parts), {"tool": 45.0 * 600}, 600.0, seed=4)
+    found = check_energy(
+        replace(result, uncertainty=parts), {"tool": 45.0 * 600}, 600.0, seed=4, most=400_000
+    )
     law = energy_budget(replace(result, uncertainty=parts), {"tool": 45.0 * 600}, 600.0)
     assert found.value == pytest.approx(law.value, rel=1e-4)
     assert found.high - found.low == pytest.approx(2 * law.expanded, rel=0.04)
@@ -224,3 +226,14 @@ def test_the_lab_and_the_consumer_of_a_profile_add_energies_alike() -> None:
         assert ours.value == pytest.approx(theirs.energy_j, rel=1e-12)
         assert ours.u == pytest.approx(theirs.u_j, rel=1e-9)
         assert ours.k == pytest.approx(theirs.k, rel=1e-6)
+
+
+def test_the_printed_budget_fits_80_columns_and_states_its_sum() -> None:
+    from calibration.cli.report import budget_text
+
+    text = budget_text(machine())
+    assert max(len(line) for line in text.splitlines()) <= 80
+    assert "degrees of freedom, k = " in text
+    for name in ("b0", "cov(b0,b1)", "meter_gain", "session_offset", "residual"):
+        assert f"\n{name} " in text
+    assert "determine no model" in budget_text(replace(machine(), model=None))
