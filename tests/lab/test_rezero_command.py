@@ -12,7 +12,9 @@ import pytest
 from jsonschema import Draft202012Validator
 
 from calibration import load_profile
+from calibration.analysis import Domain
 from calibration.cli import main
+from calibration.publishing.build import state_uncertainty
 from calibration.recording.documents import ChannelInfo, Descriptor, Step
 from calibration.recording.writer import RunWriter, new_start
 
@@ -148,6 +150,35 @@ def test_the_new_revision_keeps_the_gain_and_says_where_it_holds(
     (c00, c01), (_, c11) = document["model"]["covariance"]
     assert c00 + 2 * at_idle * c01 + at_idle**2 * c11 == pytest.approx(0.0, abs=1e-12)
     assert c11 == pytest.approx(old_document["model"]["covariance"][1][1])
+
+
+def test_a_profile_above_idle_is_held_against_power_above_idle_until_it_is_re_zeroed(
+    profile: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    document = json.loads(profile.read_text())
+    document["measurand"]["above_idle_only"] = True
+    where = document["applicability"]
+    where["idle_inputs"] = {"rapl_package": 8.0}
+    low, high = where["domain"]["rapl_package"]
+    domain = Domain({"rapl_package": (low, high)}, tuple(where["domain"]["output"]), 1.0, None)
+    state_uncertainty(document, domain)
+    above = tmp_path / "above.json"
+    above.write_text(json.dumps(document))
+    later = record(tmp_path / "later", whole(3), seed=9, offset_w=30.0)
+    code, out, err = call(capsys, "verify", above, later, "--allow-simulated", "--json")
+    assert code == 0, out + err
+    assert abs(json.loads(out)["energy_error_pct"]) < 1
+    busy = record(tmp_path / "busy", [("int", 0.5, 30)], seed=10)
+    code, _, err = call(capsys, "verify", above, busy, "--allow-simulated")
+    assert code == 3
+    assert "answers above idle only" in err
+    new = tmp_path / "new.json"
+    idle = record(tmp_path / "idle", [("idle", 0.0, 61)], seed=11, offset_w=30.0)
+    assert call(capsys, "rezero", above, idle, "--allow-simulated", "-o", new)[0] == 0
+    absolute = load_profile(new, allow_simulated=True)
+    assert not absolute.above_idle_only
+    at_full = absolute.correct(machine=None, rapl_package=68.0)
+    assert at_full.power_w == pytest.approx(40 + 30 + 1.25 * 68, abs=1)
 
 
 def test_another_meter_brings_its_own_gain(
