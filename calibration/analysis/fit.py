@@ -18,6 +18,7 @@ from .validation import (
     SCHEMES,
     HeldOut,
     choose_scheme,
+    group_conformal,
     group_labels,
     hold_out,
     levels,
@@ -65,6 +66,12 @@ def fit_points(
         bounds = held_out_interval(points, held, fitted.dof, parts)
         covered = np.abs(held.error_w(points)) <= bounds.half_width_w
         validation = _with_coverage(points, validation, held, covered)
+        half_w = group_conformal(held.error_w(points), held.labels)
+        if half_w is not None:
+            notes.append(
+                f"group-conformal: the mean error of a new {scheme} stays within {half_w:.3g} W in "
+                f"95 % of cases, as far as it is like the {len(held.names)} held out"
+            )
     verdict, reasons = judge(Evidence(points, inputs, fitted, held, validation, bounds))
     if impossible:
         verdict, reasons = "refused", (*reasons, impossible)

@@ -14,7 +14,7 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from .model import Fitted
+from .model import Fitted, fit_form
 from .points import Finding, Points
 from .results import Reason, Validation, VerdictKind
 from .uncertainty import Interval, student_t
@@ -25,6 +25,8 @@ __all__ = ["RULES", "Evidence", "Rule", "judge"]
 Floats = npt.NDArray[np.float64]
 # An interval that misses a fifth of the groups does not hold at 95 %.
 _MOST_OUTSIDE = 0.2
+_LEAST_COVERED = 0.9
+_LEAST_COVERED_GROUP = 0.5
 _BASELINE_FLAG = 0.02
 # NVML power readings of every generation renew within 100 ms or faster (Yang et al., SC24).
 _NVML_PERIOD_S = 0.1
@@ -64,8 +66,11 @@ RULES: dict[str, Rule] = {
              "downgrade"),
         Rule("transfer_failure", 0.15, "a workload's mean held-out error exceeds 15 % of the "
              "power range and the 99 % limit (Student's t, Bonferroni) that the scatter of the "
-             "others allows; or more than a fifth of the groups lie outside the interval",
+             "others allows; or more than a fifth of the groups lie outside the interval; or the "
+             "interval holds less than 90 % of the held-out points or half of a group (downgrade)",
              "what holds for the others does not hold for this one", "refuse"),
+        Rule("drift", 0.02, "each half of one recording, predicted from the other, is off by more "
+             "than 2 % of its energy", "blocks of one recording share what drifts", "flag"),
         Rule("moved_baseline", 0.05, "idle power moves within a session by more than 5 % of the "
              "power range; between sessions that nothing re-zeroes by more than 5 % of idle "
              "(downgrade); by more than 2 % of the power range, re-zeroed or not (flag)",
@@ -278,7 +283,7 @@ def _workload(e: Evidence, rule: Rule) -> str:
     )
 
 
-def _transfer(e: Evidence, rule: Rule) -> str:
+def _transfer(e: Evidence, rule: Rule) -> str | tuple[str, Consequence]:
     if e.held is None or e.bounds is None:
         return ""
     error = e.held.error_w(e.points)
@@ -289,9 +294,59 @@ def _transfer(e: Evidence, rule: Rule) -> str:
         if abs(error[e.held.members(g)].mean()) > half[e.held.members(g)].mean()
     ]
     if len(outside) <= _MOST_OUTSIDE * len(e.held.names):
-        return _unlike_the_others(e, e.held, rule)
+        unlike = _unlike_the_others(e, e.held, rule)
+        return unlike or _not_covered(e, e.held, np.abs(error) <= half)
     return f"{len(outside)} of {len(e.held.names)} groups lie outside the interval: " + ", ".join(
         outside[:5]
+    )
+
+
+def _not_covered(
+    e: Evidence, held: HeldOut, inside: npt.NDArray[np.bool_]
+) -> str | tuple[str, Consequence]:
+    """Say whether the stated 95 % interval misses what was held out."""
+    share = float(inside.mean())
+    by_group = {g: float(inside[held.members(g)].mean()) for g in held.names}
+    worst = min(by_group, key=lambda g: by_group[g])
+    if share >= _LEAST_COVERED and by_group[worst] >= _LEAST_COVERED_GROUP:
+        return ""
+    return (
+        f"the stated 95 % interval holds {100 * share:.0f} % of the held-out points, and "
+        f"{100 * by_group[worst]:.0f} % of those of {worst}."
+    ), "downgrade"
+
+
+def _drift(e: Evidence, rule: Rule) -> str:
+    """Fit each half of a recording and predict the other; blocks share whatever drifts."""
+    points = e.points
+    if e.fitted is None or not points.blocks or points.n < 40 or len(set(points.session)) > 1:
+        return ""
+    order = np.argsort(points.start_unix_s, kind="stable")
+    halves = np.zeros(points.n, dtype=bool)
+    halves[order[: points.n // 2]] = True
+    data = {k: points.inputs[k].value for k in e.inputs}
+    units = {k: points.inputs[k].unit for k in e.inputs}
+    found = []
+    for train in (halves, ~halves):
+        kept = {k: x[train] for k, x in data.items()}
+        if any(levels(x) < 2 for x in kept.values()):
+            return ""
+        session = [points.session[i] for i in np.flatnonzero(train)]
+        fold = fit_form(
+            e.fitted.form,
+            kept,
+            points.reference_w[train],
+            points.reference_u_w[train],
+            session,
+            units,
+        )
+        error = fold.predict({k: x[~train] for k, x in data.items()}) - points.reference_w[~train]
+        found.append(100 * float(error.sum() / points.reference_w[~train].sum()))
+    if max(abs(b) for b in found) <= 100 * rule.threshold:
+        return ""
+    return (
+        f"the first half predicts the second with a bias of {found[0]:+.1f} %, the second the "
+        f"first with {found[1]:+.1f} %; another recording may differ by as much."
     )
 
 
@@ -498,6 +553,7 @@ _CHECKS: dict[str, Callable[[Evidence, Rule], str | tuple[str, Consequence]]] = 
     "workload_dependence": _workload,
     "transfer_failure": _transfer,
     "moved_baseline": _baseline,
+    "drift": _drift,
     "unseen_component": _unseen,
     "window_mismatch": _window,
     "aliased_load": _aliased,
