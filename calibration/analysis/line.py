@@ -112,7 +112,8 @@ def _fast(x: Floats, y: Floats, u_y: npt.ArrayLike | None) -> StraightLine:
         with np.errstate(invalid="ignore", over="ignore", divide="ignore"):
             s = _sums(x, y, u, x0, y0, b0)
         if not np.all(np.isfinite(s)):
-            finite("x", x), finite("y", y)
+            finite("x", x)
+            finite("y", y)
             if u is not None:
                 weights(u, x.size)
             raise InputError("Expected sums of squares below 1e308; rescale x, y or u_y.")
@@ -125,6 +126,8 @@ def _fast(x: Floats, y: Floats, u_y: npt.ArrayLike | None) -> StraightLine:
         y0 += b0 * mean_x
     if sxx <= w * (1e-12 * (abs(x0) + abs(mean_x))) ** 2:
         _need_different(x)
+    if not sxx > 0:
+        raise FitError("Expected points at different x; got x that differ by rounding only.")
     more = sxy / sxx
     slope = b0 + more
     chi_squared = max(wyy - wy * mean_y - more * sxy, 0.0)
