@@ -6,9 +6,9 @@ exactly one k keeps it at or below P·dt. None possible is a reset (or a jump), 
 gap longer than the register's period. Both are NaN with a reason, never a guess and never negative:
 so the differences add up over any split of a log, wherever the register wraps.
 
-Where P is not stated it is taken as four times the fastest 1 % of the forward steps, and no more
-than half the range is believed to have passed in a step that went back. Without a modulus nothing
-is undone: a decrease is NaN.
+Where P is not stated, a step that went back is believed to have wrapped where that takes at most
+four times the fastest 1 % of the forward steps and half the range, and twice that power must not
+suffice for another turn. Without a modulus nothing is undone: a decrease is NaN.
 
 Sources: powercap sysfs ABI (`energy_uj` wraps at `max_energy_range_uj`, which may be unreadable);
 GUM F.2.2.1 for the resolution; `clock_gettime(2)` for what a suspend does to the two clocks.
@@ -32,6 +32,7 @@ __all__ = [
     "Differences",
     "Finding",
     "clock_findings",
+    "frozen",
     "increasing",
     "register_differences",
     "stalls",
@@ -142,12 +143,12 @@ def register_differences(
             reason[back & (r[..., 1:] > most)] = BACK
         else:
             step = np.where(back, step + modulus_j, step)
-            believed = most
+            believed, another = most, most
             if power_limit_w is None:
-                believed = np.minimum(most, 0.5 * modulus_j)
+                believed, another = np.minimum(most, 0.5 * modulus_j), 0.5 * most
             reason[back & (step > believed)] = RESET
-            # Both unwrapped and wrapped once more are possible: the register says too little.
-            several = np.isfinite(most) & (step + modulus_j <= most)
+            # Both this and one turn more are possible: the register says too little.
+            several = np.isfinite(most) & (step + modulus_j <= another)
             reason[(reason == GOOD) & several] = SEVERAL
         if power_limit_w is not None:
             reason[(reason == GOOD) & (step > most)] = IMPLAUSIBLE
@@ -322,6 +323,31 @@ def stalls(t_ns: Instants, reading_j: Floats) -> tuple[tuple[int, int, bool], ..
         caught = reading_j[last + 1] - reading_j[last]
         found.append((first, last, bool(caught >= 0.5 * rate * between[i])))
     return tuple(found)
+
+
+def frozen(t_ns: Instants, value: Floats) -> Finding | None:
+    """Find a power reading that stood still: the same digits over and over, a sensor that died.
+
+    Only for readings with more than three digits' resolution (a coarse one repeats by itself): a
+    value that is held twenty times as long as all but 2 % of the others, and ten seconds at least.
+    """
+    good = np.flatnonzero(np.isfinite(value) & (value != 0))
+    t, v = t_ns[good], value[good]
+    if v.size < 50 or _grid(v) > 1e-3 * abs(float(np.median(v))):
+        return None
+    changed = np.flatnonzero(np.diff(v) != 0) + 1
+    if changed.size < 20:
+        return None
+    rim = np.concatenate([[0], changed, [v.size - 1]])
+    held = np.diff(t[rim]) / _NS
+    usual = float(np.quantile(held, 0.98, method="lower"))
+    long = np.flatnonzero(held > max(20 * usual, 10.0))
+    if not long.size or long.size > 0.02 * held.size + 1:
+        return None
+    row = int(good[rim[long[0]]])
+    lost_s = float(held[long].sum())
+    message = f"the reading stood still for {lost_s:.3g} s, first at row {row}; all digits repeat"
+    return Finding("stalled", message, int(long.size), row, int(t_ns[row]), lost_s)
 
 
 def suspends(clocks: Iterable[Clock]) -> tuple[tuple[int, int, float], ...]:

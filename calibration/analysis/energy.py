@@ -22,6 +22,7 @@ from .counters import (
     REASONS,
     STALLED,
     Finding,
+    frozen,
     increasing,
     register_differences,
     stalls,
@@ -125,6 +126,10 @@ def _usable(series: Series) -> tuple[npt.NDArray[np.intp], tuple[Finding, ...]]:
             )
             found.append(Finding("unit_scale", message, count, row, int(t[row])))
             good &= ~wrong
+    if channel.unit == "W" and channel.kind != "counter":
+        still = frozen(t, value)
+        if still is not None:
+            found.append(still)
     rows = np.flatnonzero(good)
     forward, jump = increasing(t[rows])
     if jump is not None:

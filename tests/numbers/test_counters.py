@@ -225,3 +225,24 @@ def test_clocks_tell_of_sleep_and_of_a_wall_clock_that_was_set() -> None:
     assert [f.code for f in clock_findings(slept)] == ["suspended"]
     stepped = [look(0, 0, 1000), look(60, 60, 1055)]
     assert [f.code for f in clock_findings(stepped)] == ["time_jump"]
+
+
+def test_a_sensor_that_repeats_all_its_digits_has_died_and_a_coarse_one_has_not() -> None:
+    rng = np.random.default_rng(6)
+    power = 60 + rng.normal(0, 2, 400)
+    stuck = np.where((np.arange(400) >= 150) & (np.arange(400) < 240), power[150], power)
+    cut = pieces(series("mean", np.arange(400), stuck))
+    assert [(f.code, f.row) for f in cut.findings] == [("stalled", 150)]
+    assert codes(series("mean", np.arange(400), power)) == ()
+    assert codes(series("mean", np.arange(400), np.rint(stuck))) == ()
+
+
+def test_a_log_that_is_read_rarely_is_decided_where_the_power_is_bounded() -> None:
+    """400 W on a register of 262 kJ, read every ten minutes: each turn takes eleven."""
+    true = np.cumsum(np.full(50, 400.0 * 600))
+    rare = series("counter", 600.0 * np.arange(50), true % 262_144.0, wrap=262_144.0)
+    cut = pieces(rare, power_limit_w=420.0)
+    assert cut.undecided == 0
+    assert cut.energy_j.sum() / cut.duration_s.sum() == pytest.approx(400.0)
+    assert np.all(pieces(rare).energy_j >= 0)
+    assert pieces(rare).undecided > 40
