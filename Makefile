@@ -41,6 +41,14 @@ clean:
 verdict: install  ## the verdict on 1,000 bad and 1,000 good synthetic calibrations, and around the thresholds
 	OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/python tests/numbers/verdict_cases.py
 
+.PHONY: coverage
+coverage: install  ## how often the stated 95 % intervals hold the truth, row by row (minutes)
+	PYTHONPATH=. $(BIN)/python benchmarks/coverage.py
+
+.PHONY: scoreboard
+scoreboard: install  ## every recording in WATTCAL_DATA in one table: raw, fitted, held out, nulls, coverage, verdict
+	PYTHONPATH=. $(BIN)/python benchmarks/scoreboard.py
+
 .PHONY: alignment window-energy
 alignment: install  ## the error of the lag over 400 simulated recordings beside the one it claims (a minute)
 	PYTHONPATH=. $(BIN)/python benchmarks/alignment.py
