@@ -8,6 +8,7 @@ result = fit_points(points, ("rapl_package",))
 """
 
 from .alignment import Lag, alignment_uncertainty, estimate_lag
+from .budget import Budget, BudgetRow, Job, budget_rows, energy_budget, jobs_budget, power_budget
 from .compare import Comparison, ToolComparison, Verification, compare_points, verify_points
 from .counters import Differences, Finding, register_differences
 from .deming import Attenuation, attenuation, deming
@@ -48,6 +49,8 @@ from .timing import (
 __all__ = [
     "Alarm",
     "Attenuation",
+    "Budget",
+    "BudgetRow",
     "Comparison",
     "Component",
     "ControlChart",
@@ -60,6 +63,7 @@ __all__ = [
     "Hinge",
     "InputColumn",
     "InverseInterval",
+    "Job",
     "Lag",
     "LeastSquares",
     "Model",
@@ -80,12 +84,14 @@ __all__ = [
     "WindowSums",
     "alignment_uncertainty",
     "attenuation",
+    "budget_rows",
     "common_lag",
     "compare_points",
     "control_chart",
     "cusum",
     "deming",
     "design_alarm",
+    "energy_budget",
     "estimate_lag",
     "estimate_lags",
     "estimate_response",
@@ -95,11 +101,13 @@ __all__ = [
     "identify_stamp",
     "idle_windows",
     "integrate",
+    "jobs_budget",
     "least_squares",
     "offset_residuals",
     "pieces",
     "piecewise_lag",
     "polynomial",
+    "power_budget",
     "read_points",
     "register_differences",
     "rezero",
