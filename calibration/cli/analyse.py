@@ -113,7 +113,9 @@ def _fit_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
     )
     parser.add_argument("-o", "--output", type=Path, metavar="FILE", help="write the profile")
     parser.add_argument("--id", default=None, metavar="LAB/NAME", help="id of the profile")
-    parser.add_argument("--explain", action="store_true", help="print the table of all reasons")
+    parser.add_argument(
+        "--explain", action="store_true", help="print the uncertainty budget and all reasons"
+    )
     parser.add_argument("--json", action="store_true", help="print one JSON document")
     parser.set_defaults(run=_fit)
 
@@ -277,7 +279,7 @@ def _compare(arguments: argparse.Namespace) -> int:
 
 def _fit(arguments: argparse.Namespace) -> int:
     from .output import print_json
-    from .report import explain_text, fit_text
+    from .report import budget_text, explain_text, fit_text
 
     if arguments.input is None:
         return _fit_each(arguments)
@@ -292,6 +294,7 @@ def _fit(arguments: argparse.Namespace) -> int:
     else:
         print(fit_text(result))
         if arguments.explain:
+            print("\n" + budget_text(result))
             print("\n" + explain_text())
     if result.verdict == "refused":
         if arguments.output is not None:
