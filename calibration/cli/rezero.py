@@ -23,8 +23,8 @@ meter and the profile's estimator. The offset of a machine moves at every power-
 hardware; its gain hardly does. The result is the profile's next revision and holds for the session
 of the run only.
 
-  wattcal record --workload idle:0:60 --meter pzem-004t@/dev/ttyUSB0 -o runs/idle
-  wattcal rezero profile.json runs/idle -o today.json"""
+  wattcal record --workload idle:0:60 --meter pzem-004t@/dev/ttyUSB0 -o idle
+  wattcal rezero profile.json idle -o today.json"""
 
 
 def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
