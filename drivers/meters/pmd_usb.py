@@ -129,7 +129,7 @@ class PmdUsbSamples:
 def decode(data: bytes) -> PmdUsbSamples:
     """Decode a recorded stream; what is left over at its end counts as skipped."""
     decoder = Decoder()
-    samples = decoder.feed(data)
+    samples = decoder.feed(data, last=True)
     return PmdUsbSamples(
         samples.device_ticks, samples.columns, samples.skipped + decoder.pending, samples.faults
     )
@@ -162,8 +162,13 @@ class Decoder:
         """Return how many bytes wait for more to come."""
         return len(self._buffer)
 
-    def feed(self, data: bytes, t_ns: int | None = None) -> PmdUsbSamples:
-        """Decode what `data`, which arrived at `t_ns` (monotonic), completes."""
+    def feed(self, data: bytes, t_ns: int | None = None, *, last: bool = False) -> PmdUsbSamples:
+        """Decode what `data`, which arrived at `t_ns` (monotonic), completes.
+
+        Frames carry no checksum: where bytes were lost inside one, its beginning and the end of a
+        later one can look like a frame. So a frame counts only once the next one has come in step;
+        the one before a break is thrown away with it. `last` says that no more bytes will come.
+        """
         buffer = self._buffer + data
         at = skipped = 0
         ticks, words = list[npt.NDArray[np.int64]](), list[npt.NDArray[np.uint16]]()
@@ -178,12 +183,17 @@ class Decoder:
             frames = np.frombuffer(buffer, "<u2", (len(buffer) - at) // FRAME_BYTES * 9, at)
             frames = frames.reshape(-1, 9)
             good = _good_frames(frames, None if found else self._tick)
-            if good:
-                ticks.append(self._unwrap(frames[:good, 0], found, t_ns))
-                words.append(frames[:good])
-                at += good * FRAME_BYTES
-            if good == len(frames):
+            whole = good == len(frames)
+            sure = good if whole and last else max(good - 1, 0)
+            if sure:
+                ticks.append(self._unwrap(frames[:sure, 0], found, t_ns))
+                words.append(frames[:sure])
+                at += sure * FRAME_BYTES
+            if whole:
                 break
+            if good:
+                at, skipped = at + FRAME_BYTES, skipped + FRAME_BYTES
+                self._lost += FRAME_BYTES
             self._in_step = False
             faults.append(Desync.code)
         self._buffer = buffer[at:]
@@ -351,6 +361,8 @@ class PmdUsb:
             if chunk:
                 heard, t_reply_ns = heard + len(chunk), now
                 parts.append(self._decoder.feed(chunk, now))
+        if not any(p.device_ticks.size for p in parts):
+            parts.append(self._decoder.feed(b"", now, last=True))  # a stream that has ended
         if not any(p.device_ticks.size for p in parts):
             if heard:
                 raise Desync(
