@@ -7,8 +7,8 @@ Each calibration goes from simulated readings once a second over points and `fit
 intervals; `calibration/analysis/coverage.py` says how. A row passes when every share, over all
 seeds, lies in its limits; the binomial standard error of a share of 30,000 is 0.13 points.
 
-The share of a few rows before the points' correlations were carried (1,000 calibrations, commit
-efa379d: step means, weights 1/(u² + s²), q²/12 in each point alone):
+The share of a few rows before the points' correlations were carried (before commit 31e7615; 1,000
+calibrations, levels evenly spaced; step means, weights 1/(u² + s²), q²/12 in each point alone):
 
     row                      slope   P low   P mid  P high   E run
     AR(1) 0.9                 94.1    94.6    95.2    96.1    99.3
