@@ -49,6 +49,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..errors import Desync, Timeout, Transient, TransportError
+from ..formats import Format, Stream
 from ..reading import Block, Channel
 from ..transport import Transport
 from ..wire import Frame, Need, Skip, Verdict, ask, drain
@@ -56,6 +57,7 @@ from ..wire import Frame, Need, Skip, Verdict, ask, drain
 __all__ = [
     "CHANNELS",
     "CHANNELS_SC24",
+    "FORMATS",
     "Decoder",
     "PmdUsb",
     "PmdUsbSamples",
@@ -298,6 +300,20 @@ def parse_id(buffer: bytes) -> Verdict:
     if not b"\xee\x0a".startswith(buffer[:2]):
         return Skip(1, "it is not the identity of a PMD-USB")
     return Frame(3, buffer[2:3]) if len(buffer) >= 3 else Need()
+
+
+FORMATS: Final = {
+    "welcome": Format(parse_welcome, (_WELCOME,), checked=False),
+    "firmware": Format(parse_id, (b"\xee\x0a\x06",), checked=False),
+    # Frames 0 and 1 of a real stream (see Seen).
+    "stream": Stream(
+        Decoder,
+        (
+            bytes.fromhex("54E02064E00340647007A0637002E0632000")
+            + bytes.fromhex("ADE24064F00360649007D0636002E0630000"),
+        ),
+    ),
+}
 
 
 class PmdUsb:

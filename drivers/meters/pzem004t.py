@@ -37,12 +37,20 @@ from types import TracebackType
 from typing import Final
 
 from ..errors import Implausible, Transient
-from ..modbus import READ_HOLDING, READ_INPUT, parse_answer, read_request, registers
+from ..formats import Format
+from ..modbus import (
+    READ_HOLDING,
+    READ_INPUT,
+    framed,
+    parse_answer,
+    read_request,
+    registers,
+)
 from ..reading import Accuracy, Channel, Reading
 from ..transport import Transport
 from ..wire import Verdict, ask
 
-__all__ = ["ANY_ADDRESS", "CHANNELS", "Pzem004t", "decode", "parse", "request"]
+__all__ = ["ANY_ADDRESS", "CHANNELS", "FORMATS", "Pzem004t", "decode", "parse", "request"]
 
 ANY_ADDRESS: Final = 0xF8
 
@@ -129,6 +137,26 @@ def decode(block: bytes) -> dict[str, float]:
         if not low <= values[name] <= high:
             raise Implausible(f"Expected {name} from {low:g} to {high:g}; got {values[name]:g}.")
     return values
+
+
+FORMATS: Final = {
+    "measurements": Format(
+        parse=partial(parse, address=ANY_ADDRESS),
+        decode=lambda payload: decode(registers(payload)),
+        checked=True,
+        examples=(
+            bytes.fromhex("01041408D1006C000000F400000026000001F4006400005134"),
+            bytes.fromhex("020414089A0027000000060000000100000257000700003CAB"),
+            framed(b"\x01\x84\x04"),
+        ),
+    ),
+    "settings": Format(
+        parse=partial(parse_answer, address=None, function=READ_HOLDING, count=2),
+        decode=registers,
+        checked=True,
+        examples=(framed(bytes.fromhex("01030459D80001")),),
+    ),
+}
 
 
 class Pzem004t:
