@@ -1,8 +1,7 @@
 """Which instruments there are, and how one is opened: `open_meter("pzem-004t@/dev/ttyUSB0")`.
 
-An address is `MODEL@PORT`; options of the driver may follow the model:
-`pzem-004t,address=2@/dev/ttyUSB0`. Other packages add instruments through the entry-point group
-`wattcal.drivers`; each entry point names an `Entry`.
+An address is `MODEL@PORT?key=value&...` (`drivers.address`). Other packages add instruments
+through the entry-point group `wattcal.drivers`; each entry point names an `Entry`.
 """
 
 from __future__ import annotations
@@ -12,13 +11,14 @@ import importlib.metadata
 import inspect
 import logging
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
 from typing import Any, Final, Literal, TypeAlias
 
-from .errors import Unsupported
+from .address import Address, parse_address, split_address
+from .errors import Transient, Unsupported
 from .reading import Channel, Meter, StreamingMeter
-from .transport import open_port
+from .transport import SerialTransport, open_port
 
 __all__ = [
     "CATALOG",
@@ -32,6 +32,7 @@ __all__ = [
 ]
 
 ENTRY_POINT_GROUP: Final = "wattcal.drivers"
+_OF_THE_LINE: Final = ("baud", "parity", "stopbits", "rtscts", "dtr", "rts")
 _log = logging.getLogger(__name__)
 
 Evidence: TypeAlias = tuple[Literal["real", "spec", "calc", "crosscheck"], str]
@@ -42,9 +43,16 @@ class Entry:
     """One instrument: what it is, where its code lives, and what stands behind the driver.
 
     `driver` and `emulator` are `module:Class`; a module that begins with a dot lies in this
-    package. A driver class has `baud` and takes a `Transport`. `evidence` says, per item, what
-    kind it is (`real`: bytes of real hardware; `spec`: the maker's document; `calc`: frames
-    computed from it; `crosscheck`: another implementation) and where it is found.
+    package. `evidence` says, per item, what kind it is (`real`: bytes of real hardware; `spec`:
+    the maker's document; `calc`: frames computed from it; `crosscheck`: another implementation)
+    and where it is found. `preset` holds the keyword arguments that make driver and emulator of
+    a family this model, for example `{"variant": "sdm230"}`.
+
+    A driver class takes a `Transport`, `now_ns` and options, and says as class attributes how its
+    line is set: `baud`, and where they differ from 8N1 without handshake `parity`, `stopbits`,
+    `rtscts`, and the states of the lines `dtr` and `rts`. `bauds` are the speeds to try when the
+    port is opened and the address names none. `channels` is the table of its quantities; of a
+    model with a preset it is what the static method `channels_of(**preset)` returns.
     """
 
     model: str
@@ -55,6 +63,7 @@ class Entry:
     driver: str
     emulator: str | None
     evidence: tuple[Evidence, ...]
+    preset: Mapping[str, str | int | float] = field(default_factory=dict)
 
 
 CATALOG: Final[tuple[Entry, ...]] = (
@@ -132,60 +141,83 @@ def channels_of(model: str) -> tuple[Channel, ...]:
         Unsupported: there is no such model; the message names those that exist.
 
     """
-    channels: tuple[Channel, ...] = _load(find(model).driver).channels
+    entry = find(model)
+    driver = _load(entry.driver)
+    channels: tuple[Channel, ...] = (
+        driver.channels_of(**entry.preset) if entry.preset else driver.channels
+    )
     return channels
 
 
 def open_meter(
     address: str, /, *, now_ns: Callable[[], int] = time.monotonic_ns, **options: Any
 ) -> Meter | StreamingMeter:
-    """Open the instrument at `MODEL[,OPTION=VALUE...]@PORT` for this process alone.
+    """Open the instrument at `MODEL@PORT?key=value&...` for this process alone.
+
+    `options` are the driver's, as in the address; they win over those.
 
     Raises:
         Unsupported: there is no such model, or it has no such option.
         Busy, Gone, TransportError: the port cannot be opened; the message says what to do.
+        Timeout: the instrument answers at none of the speeds it may have been set to.
 
     """
-    head, at, port = address.partition("@")
-    if not at or not port or not head:
-        raise Unsupported(
-            f"Expected MODEL@PORT, for example pzem-004t@/dev/ttyUSB0; got {address!r}."
-        )
-    model, *pairs = head.split(",")
-    entry = find(model)
+    entry = find(split_address(address)[0])
     driver = _load(entry.driver)
-    options = {**_options(pairs), **options}
-    known = set(inspect.signature(driver).parameters) - {"transport", "now_ns"}
+    known = _options_of(driver, entry)
+    parsed = parse_address(address, known)
     for name in options:
         if name not in known:
-            raise Unsupported(
-                f"{entry.model} has the options {', '.join(sorted(known))}; got {name!r}."
-            )
-    transport = open_port(port, baud=driver.baud, now_ns=now_ns)
+            raise Unsupported(f"{entry.model} has the options {', '.join(known)}; got {name!r}.")
+    transport = _open_line(driver, parsed, now_ns)
     try:
-        meter: Meter | StreamingMeter = driver(transport, now_ns=now_ns, **options)
+        meter: Meter | StreamingMeter = driver(
+            transport, now_ns=now_ns, **entry.preset, **{**parsed.options, **options}
+        )
+        if parsed.line.baud is None and not parsed.port.startswith("socket:"):
+            _find_baud(transport, meter, getattr(driver, "bauds", ()))
     except BaseException:
         transport.close()
         raise
     return meter
 
 
+def _options_of(driver: Any, entry: Entry) -> dict[str, str]:
+    """Return the options of a driver in alphabetical order, with their annotations as written."""
+    taken = {"transport", "now_ns", *entry.preset}
+    parameters = inspect.signature(driver).parameters
+    return {n: str(parameters[n].annotation) for n in sorted(parameters) if n not in taken}
+
+
+def _open_line(driver: Any, address: Address, now_ns: Callable[[], int]) -> SerialTransport:
+    settings: dict[str, Any] = {n: getattr(driver, n) for n in _OF_THE_LINE if hasattr(driver, n)}
+    settings |= {n: value for n, value in asdict(address.line).items() if value is not None}
+    return open_port(address.port, now_ns=now_ns, **settings)
+
+
+def _find_baud(
+    transport: SerialTransport, meter: Meter | StreamingMeter, bauds: tuple[int, ...]
+) -> None:
+    """Ask at one speed after the other who is there, until somebody answers.
+
+    Only when a port is opened: at the wrong speed there is silence or noise, and what a fault in
+    the middle of a run looks like must not change the line.
+
+    Raises:
+        DriverError: nobody answers at any of them (the last failure), or another instrument does.
+
+    """
+    for number, baud in enumerate(bauds, start=1):
+        transport.set_baud(baud)
+        try:
+            meter.identify()
+        except Transient:
+            if number == len(bauds):
+                raise
+        else:
+            return
+
+
 def _load(where: str) -> Any:
     module, _, name = where.partition(":")
     return getattr(importlib.import_module(module, __package__), name)
-
-
-def _options(pairs: list[str]) -> dict[str, int | float]:
-    options: dict[str, int | float] = {}
-    for pair in pairs:
-        name, _, text = pair.partition("=")
-        try:
-            options[name] = int(text, 0)
-        except ValueError:
-            try:
-                options[name] = float(text)
-            except ValueError:
-                raise Unsupported(
-                    f"Expected OPTION=NUMBER after the model; got {pair!r}."
-                ) from None
-    return options

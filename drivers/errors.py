@@ -9,6 +9,11 @@
     │   ├── Checksum              a frame whose checksum does not fit
     │   ├── Desync                the stream of frames was lost and had to be found again
     │   └── Implausible           a whole frame with values that no such instrument can have
+    ├── SampleError (Transient)   a whole answer that holds no new measurement
+    │   ├── OverRange             the measurand lies outside the range that is set
+    │   ├── Held                  the instrument repeats itself: nothing moves that should have
+    │   ├── Rebooted              it has restarted; its clock or its registers began anew
+    │   └── CounterReset          a counter fell, and not because it wrapped
     └── DeviceError               the instrument answered, and said no
         ├── Refused               it names an error
         └── Unsupported           this model cannot do that
@@ -24,13 +29,18 @@ from typing import ClassVar
 __all__ = [
     "Busy",
     "Checksum",
+    "CounterReset",
     "Desync",
     "DeviceError",
     "DriverError",
     "FrameError",
     "Gone",
+    "Held",
     "Implausible",
+    "OverRange",
+    "Rebooted",
     "Refused",
+    "SampleError",
     "Timeout",
     "Transient",
     "TransportError",
@@ -96,6 +106,36 @@ class Implausible(FrameError):  # noqa: N818
     """A whole frame holds values that the instrument cannot have measured."""
 
     code = "implausible"
+
+
+class SampleError(Transient):
+    """A whole answer arrived, and it holds no new measurement."""
+
+    code = "sample"
+
+
+class OverRange(SampleError):  # noqa: N818
+    """The measurand lies outside the range that is set, so there is no number for it."""
+
+    code = "overrange"
+
+
+class Held(SampleError):  # noqa: N818
+    """The instrument repeats its last values: nothing moves that should have moved."""
+
+    code = "held"
+
+
+class Rebooted(SampleError):  # noqa: N818
+    """The instrument has restarted since the reading before."""
+
+    code = "reboot"
+
+
+class CounterReset(SampleError):  # noqa: N818
+    """A counter fell, and not because it had reached the end of its register."""
+
+    code = "counter-reset"
 
 
 class DeviceError(DriverError):

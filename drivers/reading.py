@@ -46,10 +46,10 @@ class Accuracy:
 class Channel:
     """One quantity of one instrument: what its numbers mean and what they are worth.
 
-    `kind` decides the integral: `counter` accumulates, `mean` is the average
-    over the last `window_s` seconds ending, centred or starting at the stamp, `instant` is a
-    sample. `scale` turns the raw integer on the wire into `unit`, exactly. `range_max` is the
-    rated maximum in `unit`. `assumed` names the fields of this channel that stand in no source.
+        `kind` decides the integral: `counter` accumulates, `mean` is the average
+        over the last `window_s` seconds ending, centred or starting at the stamp, `instant` is a
+        sample. `scale` turns the raw integer on the wire into `unit`, exactly. `range_max` is the
+    XX names the fields of this channel that stand in no source.
     """
 
     name: str
@@ -60,6 +60,7 @@ class Channel:
     resolution: float
     accuracy: Accuracy | None = None
     window_s: float | None = None
+    refresh_s: float | None = None
     stamp_at: StampAt = "end"
     wrap: float | None = None
     range_min: float | None = None

@@ -19,6 +19,7 @@ from collections.abc import Callable
 from types import ModuleType
 from typing import TYPE_CHECKING, Final, Protocol
 
+from .address import Parity
 from .errors import Busy, Gone, Timeout, TransportError
 
 if TYPE_CHECKING:
@@ -57,9 +58,21 @@ class Transport(Protocol):
 
 
 def open_port(
-    name: str, *, baud: int, now_ns: Callable[[], int] = time.monotonic_ns
+    name: str,
+    *,
+    baud: int,
+    parity: Parity = "N",
+    stopbits: int = 1,
+    rtscts: bool = False,
+    dtr: bool | None = None,
+    rts: bool | None = None,
+    now_ns: Callable[[], int] = time.monotonic_ns,
 ) -> SerialTransport:
-    """Open a device or a pyserial URL with 8 data bits, no parity, one stop bit.
+    """Open a device or a pyserial URL with 8 data bits.
+
+    `rtscts` turns on the handshake by the lines RTS and CTS. `dtr` and `rts` are the states of
+    these lines from the moment of opening on; None leaves them as the system sets them, which is
+    asserted. (Boards of the Arduino kind restart when DTR is asserted.)
 
     Raises:
         Busy: another process holds the port.
@@ -72,11 +85,20 @@ def open_port(
         # timeout: see _SLICE_S; ports with a file descriptor never wait inside pyserial.
         port = pyserial.serial_for_url(
             name,
+            do_not_open=True,
             baudrate=baud,
+            parity=parity,
+            stopbits=stopbits,
+            rtscts=rtscts,
             timeout=_SLICE_S,
             write_timeout=None if name.startswith("rfc2217:") else _WRITE_S,  # unknown to it
             exclusive=True,
         )
+        if dtr is not None:
+            port.dtr = dtr
+        if rts is not None:
+            port.rts = rts
+        port.open()
     except ValueError as error:
         raise TransportError(
             f"Expected a device such as /dev/ttyUSB0, socket://host:port or rfc2217://host:port; "
@@ -168,7 +190,7 @@ class SerialTransport:
 
 
 def _why_not_opened(name: str, error: BaseException) -> TransportError:
-    number = getattr(error, "errno", None)
+    number = error.args[0] if isinstance(error, termios.error) else getattr(error, "errno", None)
     if number in (errno.EAGAIN, errno.EACCES) and "lock" in str(error):
         return Busy(f"{name} is held by another process; close the program that reads it.")
     if number == errno.EBUSY:
@@ -185,6 +207,10 @@ def _why_not_opened(name: str, error: BaseException) -> TransportError:
         )
     if "://" in name:
         return Gone(f"Nobody answers at {name}: {error}.")
+    if number == errno.EINVAL:
+        return TransportError(
+            f"{name} cannot be set to this speed, parity and stopbits ({error}); choose others."
+        )
     if "ioctl" in str(error) or number in (errno.ENOTTY, errno.EISDIR):
         return TransportError(f"Expected a serial port at {name}; this is something else.")
     return TransportError(f"{name} cannot be opened: {error}.")

@@ -170,26 +170,26 @@ class Pzem004t:
         self,
         transport: Transport,
         *,
-        address: int = ANY_ADDRESS,
+        unit: int = ANY_ADDRESS,
         reply_s: float = 0.3,
         now_ns: Callable[[], int] = time.monotonic_ns,
     ) -> None:
-        self._transport, self._address = transport, address
+        self._transport, self._unit = transport, unit
         # An answer takes 34 ms on the wire; 0.3 s leaves room for adapters and network bridges.
         self._ask = partial(ask, transport, reply_s=reply_s, now_ns=now_ns)
         self._count = _BLOCK
 
     def identify(self) -> Mapping[str, str]:
         """Ask for the module's own address and its alarm threshold."""
-        wanted = None if self._address == ANY_ADDRESS else self._address
+        wanted = None if self._unit == ANY_ADDRESS else self._unit
         answer = self._ask(
-            read_request(self._address, READ_HOLDING, 1, 2),
+            read_request(self._unit, READ_HOLDING, 1, 2),
             partial(parse_answer, address=wanted, function=READ_HOLDING, count=2),
         )
         block = registers(answer.payload)
         return {
             "model": self.model,
-            "address": str(int.from_bytes(block[2:4], "big")),
+            "unit": str(int.from_bytes(block[2:4], "big")),
             "alarm_threshold_w": str(int.from_bytes(block[0:2], "big")),
         }
 
@@ -198,8 +198,8 @@ class Pzem004t:
         count = self._count
         try:
             answer = self._ask(
-                request(self._address, count),
-                partial(parse, address=self._address, count=count),
+                request(self._unit, count),
+                partial(parse, address=self._unit, count=count),
             )
         except Transient:
             # An answer carries no number. Asking for another length next makes even an answer

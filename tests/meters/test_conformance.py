@@ -135,8 +135,12 @@ def test_unplugged_is_gone_and_a_new_opening_works(entry: Entry) -> None:
         ("pzem-004t", "Expected MODEL@PORT"),
         ("@/dev/ttyUSB0", "Expected MODEL@PORT"),
         ("pzem-004t@", "Expected MODEL@PORT"),
-        ("pzem-004t,colour=3@/dev/ttyUSB0", "has the options address, reply_s; got 'colour'"),
-        ("pzem-004t,address=x@/dev/ttyUSB0", "Expected OPTION=NUMBER"),
+        ("pzem-004t,unit=3@/dev/ttyUSB0", "Options stand behind the port"),
+        (
+            "pzem-004t@/dev/ttyUSB0?colour=3",
+            "pzem-004t knows the keys baud, parity, reply_s, stopbits, unit; got 'colour'",
+        ),
+        ("pzem-004t@/dev/ttyUSB0?unit=x", "Expected a whole number for unit; got 'x'"),
     ],
 )
 def test_a_wrong_address_is_one_sentence(address: str, words: str) -> None:
@@ -147,13 +151,13 @@ def test_a_wrong_address_is_one_sentence(address: str, words: str) -> None:
 
 def test_options_stand_in_the_address_or_in_the_call() -> None:
     with Pzem004tEmulator(50.0, address=7) as emulator:
-        meter = open_meter(f"pzem-004t,address=0x07@{emulator.path}")
-        assert meter.identify()["address"] == "7"
+        meter = open_meter(f"pzem-004t@{emulator.path}?unit=0x07")
+        assert meter.identify()["unit"] == "7"
         meter.close()
-        meter = open_meter(f"PZEM-004T@{emulator.path}", address=7)
-        assert meter.identify()["address"] == "7"
+        meter = open_meter(f"PZEM-004T@{emulator.path}", unit=7)
+        assert meter.identify()["unit"] == "7"
         meter.close()
-        other = open_meter(f"pzem-004t,address=8,reply_s=0.05@{emulator.path}")
+        other = open_meter(f"pzem-004t@{emulator.path}?unit=8&reply_s=0.05")
         with pytest.raises(DriverError):
             other.read()
         other.close()

@@ -84,7 +84,7 @@ def test_an_hour_with_faults_loses_only_the_faulty_readings() -> None:
     clock = VirtualClock()
     device = Pzem004tDevice(lambda t_s: 100.0 + round(t_s), window_s=0.02, refresh_s=0.02)
     responder = Responder(device, faults)
-    meter = Pzem004t(NullModem(responder, clock), address=1, now_ns=clock.now_ns)
+    meter = Pzem004t(NullModem(responder, clock), unit=1, now_ns=clock.now_ns)
     read, lost, begin_ns = 0, 0, clock.now_ns()
     for second in range(3600):
         clock.wait_until(begin_ns + second * 1_000_000_000)
@@ -92,7 +92,7 @@ def test_an_hour_with_faults_loses_only_the_faulty_readings() -> None:
             reading = meter.read()
         except Gone:
             lost += 1
-            meter = Pzem004t(NullModem(responder, clock), address=1, now_ns=clock.now_ns)
+            meter = Pzem004t(NullModem(responder, clock), unit=1, now_ns=clock.now_ns)
             continue
         except DriverError:
             lost += 1
@@ -117,7 +117,7 @@ class Stale:
         device = Pzem004tDevice(lambda _t_s: self.power_w, window_s=0.02, refresh_s=0.02)
         line = NullModem(Responder(device, faults), self.clock)
         self.faults = faults
-        self.meter = Pzem004t(line, address=1, now_ns=self.clock.now_ns)
+        self.meter = Pzem004t(line, unit=1, now_ns=self.clock.now_ns)
         with pytest.raises(Timeout):
             self.meter.read()
         self.power_w = 200.0

@@ -29,7 +29,7 @@ class Bench:
 
     def open(self) -> Pzem004t:
         # A tenth of a second to answer, so that the tests wait less; the ratios stay.
-        return Pzem004t(open_port(self.emulator.path, baud=9600), address=1, reply_s=0.1)
+        return Pzem004t(open_port(self.emulator.path, baud=9600), unit=1, reply_s=0.1)
 
     def set_power(self, power_w: float) -> None:
         self.power_w = power_w
@@ -125,7 +125,7 @@ def test_a_shower_of_faults_loses_readings_and_never_invents_one() -> None:
     faults = FaultPlan(rates, seed=1, late_s=0.12, away_s=0.1)
     lost, readings = 0, list[Reading]()
     with Pzem004tEmulator(power_w, window_s=0.02, refresh_s=0.02, faults=faults) as emulator:
-        meter = Pzem004t(open_port(emulator.path, baud=9600), address=1, reply_s=0.05)
+        meter = Pzem004t(open_port(emulator.path, baud=9600), unit=1, reply_s=0.05)
         while lost < 12 or len(readings) < 12:
             try:
                 readings.append(meter.read())

@@ -28,7 +28,7 @@ def test_the_tape_of_real_answers() -> None:
     ]
     with Replay(load_tape(TAPE)) as line:
         for address, values in expected:
-            meter = Pzem004t(line, address=address, now_ns=line.now_ns)
+            meter = Pzem004t(line, unit=address, now_ns=line.now_ns)
             reading = meter.read()
             assert reading.values == dict(zip(NAMES, values, strict=True))
             assert reading.t_reply_ns - reading.t_request_ns == 40_000_000

@@ -50,13 +50,13 @@ def test_other_bytes_are_noticed() -> None:
     tape = load_tape(TAPES / "pzem004t_v3_field_readings.tape")
     line = Replay(tape)
     with pytest.raises(TapeError, match="The driver did '> 07 04 00"):
-        Pzem004t(line, address=7, now_ns=line.now_ns).read()
+        Pzem004t(line, unit=7, now_ns=line.now_ns).read()
 
 
 def test_what_is_left_over_is_noticed() -> None:
     tape = load_tape(TAPES / "pzem004t_v3_field_readings.tape")
     with pytest.raises(TapeError, match="6 events of the tape were not used"), Replay(tape) as line:
-        Pzem004t(line, address=1, now_ns=line.now_ns).read()
+        Pzem004t(line, unit=1, now_ns=line.now_ns).read()
 
 
 def test_a_change_of_speed_is_compared() -> None:
