@@ -95,7 +95,7 @@ class Block:
     t_request_ns: int
     t_reply_ns: int
     device_ticks: npt.NDArray[np.int64]
-    columns: Mapping[str, npt.NDArray[np.int16]]
+    columns: Mapping[str, npt.NDArray[np.integer]]
     faults: tuple[str, ...] = ()
 
 

@@ -1,0 +1,251 @@
+"""What instruments that talk by themselves share: samples, a clock that wraps, a block of them.
+
+Such an instrument counts time itself, in ticks of a word that soon wraps. `DeviceClock` adds the
+wraps up again. What a clock cannot say, because a whole number of its periods went by unseen, only
+the arrival of the bytes can: it fills a gap that is known to be one, and it betrays a gap that
+looked like none. An arrival can be late and never early, so the shortest delay of a second is
+compared with that of the second before, never a single one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from .errors import Desync, FrameError, Timeout
+from .reading import Block
+from .transport import Transport
+from .wire import Frame, Need, Parser, Skip
+
+__all__ = ["Decode", "DeviceClock", "FrameDecoder", "Samples", "StreamDecoder", "join", "take_block"]
+
+Integers = npt.NDArray[Any]
+Ticks = npt.NDArray[np.int64]
+
+_SECOND_NS: Final = 1_000_000_000
+# Delays jump by milliseconds on a busy host; the shortest one of a second does so hardly ever.
+_LEAST_SLIP_S: Final = 0.01
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Samples:
+    """Decoded frames: unwrapped clock (ticks) and raw integers per channel, shape (n,) each.
+
+    `skipped` is the number of bytes that belong to no frame, `faults` holds one code per loss.
+    """
+
+    device_ticks: Ticks
+    columns: Mapping[str, Integers]
+    skipped: int
+    faults: tuple[str, ...]
+
+
+class StreamDecoder(Protocol):
+    """Turns bytes into samples, the same ones however the bytes are cut into pieces."""
+
+    def feed(self, data: bytes, t_ns: int | None = None, *, last: bool = False) -> Samples:
+        """Decode what `data`, which arrived at `t_ns` (monotonic), completes.
+
+        `last` says that no more bytes will come.
+        """
+        ...
+
+
+def join(parts: Iterable[Samples], names: Iterable[str]) -> Samples:
+    """Put samples that follow each other, at least one of them, into one."""
+    parts = list(parts)
+    return Samples(
+        np.concatenate([p.device_ticks for p in parts]),
+        {n: np.concatenate([p.columns[n] for p in parts]) for n in names},
+        sum(p.skipped for p in parts),
+        tuple(f for p in parts for f in p.faults),
+    )
+
+
+class DeviceClock:
+    """Adds up the wraps of a clock of `rate_hz` that counts modulo `modulus`."""
+
+    def __init__(self, rate_hz: float, modulus: int) -> None:
+        self._rate_hz, self._modulus = rate_hz, modulus
+        self.tick: int | None = None  # of the last sample, unwrapped
+        self._t_ns: int | None = None  # its arrival
+        self._second_ns = 0  # the second whose shortest delay is sought
+        self._shortest_ns: float | None = None
+        self._shortest_before_ns: float | None = None
+
+    def unwrap(
+        self,
+        words: Integers,
+        t_ns: int | None,
+        *,
+        gap: bool = False,
+        expected: float | None = None,
+    ) -> Ticks:
+        """Return the ticks of samples without a gap between them, which arrived at `t_ns`.
+
+        `gap` says that something is missing before the first one; `expected` is how many ticks
+        that lasted, where the bytes tell (else the arrival does).
+        """
+        first = int(words[0])
+        if self.tick is not None:
+            step = (first - self.tick) % self._modulus
+            if gap:
+                step += self._modulus * self._periods(step, t_ns, expected)
+            first = self.tick + step
+        steps = np.diff(words.astype(np.int64)) % self._modulus
+        ticks: Ticks = first + np.concatenate(([0], np.cumsum(steps)))
+        self.tick, self._t_ns = int(ticks[-1]), t_ns
+        return ticks
+
+    def restart(self, t_ns: int | None) -> None:
+        """Begin again behind a reboot: the next word follows the last tick by the time between."""
+        if self.tick is None:
+            return
+        lost = 1.0
+        if t_ns is not None and self._t_ns is not None:
+            lost = max(1.0, (t_ns - self._t_ns) * 1e-9 * self._rate_hz)
+        self.tick += round(lost)
+        self._shortest_ns = self._shortest_before_ns = None
+
+    def slipped(self, t_ns: int) -> bool:
+        """Take note of the last sample's delay; True if a whole period was lost unseen.
+
+        A period below 20 ms is not told from a late arrival. Found within two seconds.
+        """
+        if self.tick is None:
+            return False
+        delay_ns = t_ns - self.tick / self._rate_hz * 1e9
+        if self._shortest_ns is None or delay_ns < self._shortest_ns:
+            self._shortest_ns = delay_ns
+        if t_ns - self._second_ns < _SECOND_NS:
+            return False
+        before, now = self._shortest_before_ns, self._shortest_ns
+        self._second_ns, self._shortest_before_ns, self._shortest_ns = t_ns, now, None
+        if before is None or now - before < _LEAST_SLIP_S * 1e9:
+            return False
+        period_ns = self._modulus / self._rate_hz * 1e9
+        periods = max(1, round((now - before) / period_ns))
+        self.tick += periods * self._modulus
+        self._shortest_before_ns = None
+        return True
+
+    def _periods(self, step: int, t_ns: int | None, expected: float | None) -> int:
+        if expected is None:
+            if t_ns is None or self._t_ns is None:
+                return 0
+            expected = (t_ns - self._t_ns) * 1e-9 * self._rate_hz
+        return max(0, round((expected - step) / self._modulus))
+
+
+class Decode(Protocol):
+    """What a frame of a slow stream says: the word of its clock, and raw integers by channel."""
+
+    def __call__(self, payload: bytes, t_ns: int | None) -> tuple[int, Mapping[str, int]]:
+        """Decode one frame; raise a `FrameError` where it cannot be true."""
+        ...
+
+
+class FrameDecoder:
+    """Frames found by a parser, each one sample; for streams of text.
+
+    Nothing is said about what comes before the first frame: a stream may be met in its middle.
+    """
+
+    def __init__(self, parse: Parser, decode: Decode, names: Iterable[str]) -> None:
+        self._parse, self._decode, self._names = parse, decode, tuple(names)
+        self._buffer = b""
+        self._begun = False
+        self._in_step = True
+
+    @property
+    def pending(self) -> int:
+        """Return how many bytes wait for more to come."""
+        return len(self._buffer)
+
+    def feed(self, data: bytes, t_ns: int | None = None, *, last: bool = False) -> Samples:
+        """Decode what `data`, which arrived at `t_ns` (monotonic), completes."""
+        self._buffer += data
+        ticks, rows = list[int](), list[Mapping[str, int]]()
+        faults, skipped = list[str](), 0
+        while not isinstance(verdict := self._parse(self._buffer), Need):
+            if isinstance(verdict, Frame):
+                self._buffer = self._buffer[verdict.length :]
+                try:
+                    tick, row = self._decode(verdict.payload, t_ns)
+                except FrameError as error:
+                    skipped += verdict.length
+                    self._fault(error.code, faults)
+                    continue
+                ticks.append(tick)
+                rows.append(row)
+                self._begun = self._in_step = True
+            else:
+                skipped += verdict.count
+                self._buffer = self._buffer[verdict.count :]
+                self._fault(verdict.error.code, faults)
+        return Samples(
+            np.array(ticks, np.int64),
+            {n: np.array([row[n] for row in rows], np.int32) for n in self._names},
+            skipped,
+            tuple(faults),
+        )
+
+    def _fault(self, code: str, faults: list[str]) -> None:
+        """Say one fault per loss, however many pieces it is skipped in."""
+        if self._begun and self._in_step:
+            faults.append(code)
+        self._in_step = False
+
+
+def take_block(
+    transport: Transport,
+    decoder: StreamDecoder,
+    names: Iterable[str],
+    *,
+    t_before_ns: int,
+    block_s: float,
+    patience_s: float,
+    now_ns: Callable[[], int],
+    advice: str,
+) -> Block:
+    """Return what arrives within `block_s` seconds, or as soon after as there is a sample.
+
+    `t_before_ns` is the arrival of the block before; `advice` is what to do where bytes come that
+    are no frames.
+
+    Raises:
+        Timeout: nothing came for `patience_s` seconds more.
+        Desync: bytes came, but no frames.
+        Gone: the port has vanished.
+
+    """
+    names = tuple(names)
+    now = now_ns()
+    end_ns = now + round(block_s * 1e9)
+    give_up_ns = end_ns + round(patience_s * 1e9)
+    parts, heard, some, t_reply_ns = list[Samples](), 0, False, t_before_ns
+    while now < end_ns or (now < give_up_ns and not some):
+        chunk = transport.read(end_ns if now < end_ns else give_up_ns)
+        now = now_ns()
+        if chunk:
+            heard, t_reply_ns = heard + len(chunk), now
+            parts.append(decoder.feed(chunk, now))
+            some = some or parts[-1].device_ticks.size > 0
+    if not some:  # perhaps the stream has ended
+        parts.append(decoder.feed(b"", now, last=True))
+    samples = join(parts, names)
+    if not samples.device_ticks.size:
+        if heard:
+            raise Desync(
+                f"{transport.name}: {heard} bytes came, but not what was expected; {advice}."
+            )
+        raise Timeout(
+            f"{transport.name}: the stream has dried up; check the cable, start it again."
+        )
+    return Block(
+        t_before_ns, t_reply_ns, samples.device_ticks, samples.columns, samples.faults
+    )
