@@ -59,7 +59,7 @@ from drivers.emulators.pmd_usb import synthesise as synthesise_pmd_usb  # noqa: 
 from drivers.emulators.pzem004t import Pzem004tEmulator  # noqa: E402
 
 if TYPE_CHECKING:
-    from drivers.meters.pmd_usb import PmdUsbSamples
+    from drivers.stream import Samples
 
 __all__ = [
     "CATALOG",
@@ -100,7 +100,7 @@ __all__ = [
 ]
 
 
-def decode_pmd_usb(data: bytes) -> PmdUsbSamples:
+def decode_pmd_usb(data: bytes) -> Samples:
     """Decode a recorded PMD-USB stream into unwrapped clock counts and raw integers per channel."""
     from drivers.meters.pmd_usb import decode  # needs numpy, which the base install has not
 

@@ -19,9 +19,17 @@ import numpy.typing as npt
 from .errors import Desync, FrameError, Timeout
 from .reading import Block
 from .transport import Transport
-from .wire import Frame, Need, Parser, Skip
+from .wire import Frame, Need, Parser
 
-__all__ = ["Decode", "DeviceClock", "FrameDecoder", "Samples", "StreamDecoder", "join", "take_block"]
+__all__ = [
+    "Decode",
+    "DeviceClock",
+    "FrameDecoder",
+    "Samples",
+    "StreamDecoder",
+    "join",
+    "take_block",
+]
 
 Integers = npt.NDArray[Any]
 Ticks = npt.NDArray[np.int64]
@@ -96,7 +104,7 @@ class DeviceClock:
             if gap:
                 step += self._modulus * self._periods(step, t_ns, expected)
             first = self.tick + step
-        steps = np.diff(words.astype(np.int64)) % self._modulus
+        steps: Ticks = np.mod(np.diff(words.astype(np.int64)), self._modulus)
         ticks: Ticks = first + np.concatenate(([0], np.cumsum(steps)))
         self.tick, self._t_ns = int(ticks[-1]), t_ns
         return ticks
@@ -210,12 +218,13 @@ def take_block(
     block_s: float,
     patience_s: float,
     now_ns: Callable[[], int],
+    what: str,
     advice: str,
 ) -> Block:
     """Return what arrives within `block_s` seconds, or as soon after as there is a sample.
 
-    `t_before_ns` is the arrival of the block before; `advice` is what to do where bytes come that
-    are no frames.
+    `t_before_ns` is the arrival of the block before; `what` names the frames that were expected,
+    and `advice` says what to do, where something else comes.
 
     Raises:
         Timeout: nothing came for `patience_s` seconds more.
@@ -240,12 +249,8 @@ def take_block(
     samples = join(parts, names)
     if not samples.device_ticks.size:
         if heard:
-            raise Desync(
-                f"{transport.name}: {heard} bytes came, but not what was expected; {advice}."
-            )
+            raise Desync(f"{transport.name}: {heard} bytes came, but no {what}; {advice}.")
         raise Timeout(
             f"{transport.name}: the stream has dried up; check the cable, start it again."
         )
-    return Block(
-        t_before_ns, t_reply_ns, samples.device_ticks, samples.columns, samples.faults
-    )
+    return Block(t_before_ns, t_reply_ns, samples.device_ticks, samples.columns, samples.faults)

@@ -17,12 +17,12 @@ from drivers.meters.pmd_usb import (
     CHANNELS,
     CHANNELS_SC24,
     Decoder,
-    PmdUsbSamples,
     decode,
     parse_id,
     parse_welcome,
     power_w,
 )
+from drivers.stream import Samples
 from drivers.wire import Frame, Need, Skip
 
 FILES = {
@@ -35,20 +35,20 @@ FILES = {
 MADE_UP = synthesise(lambda t_s: 100.0 + 50.0 * t_s, 1.0)
 
 
-def same(a: PmdUsbSamples, b: PmdUsbSamples) -> bool:
+def same(a: Samples, b: Samples) -> bool:
     return np.array_equal(a.device_ticks, b.device_ticks) and all(
         np.array_equal(a.columns[c.name], b.columns[c.name]) for c in CHANNELS
     )
 
 
-def in_pieces(data: bytes, sizes: list[int]) -> PmdUsbSamples:
+def in_pieces(data: bytes, sizes: list[int]) -> Samples:
     decoder, at, parts, i = Decoder(), 0, [], 0
     while at < len(data):
         size = sizes[i % len(sizes)]
         parts.append(decoder.feed(data[at : at + size]))
         at, i = at + size, i + 1
     parts.append(decoder.feed(b"", last=True))
-    return PmdUsbSamples(
+    return Samples(
         np.concatenate([p.device_ticks for p in parts]),
         {c.name: np.concatenate([p.columns[c.name] for p in parts]) for c in CHANNELS},
         sum(p.skipped for p in parts) + decoder.pending,
@@ -155,7 +155,7 @@ def test_lost_bytes_are_a_fault_and_no_sample_is_invented() -> None:
     assert np.array_equal(samples.device_ticks, kept)
 
 
-def rows(samples: PmdUsbSamples) -> set[tuple[int, ...]]:
+def rows(samples: Samples) -> set[tuple[int, ...]]:
     """Return the eight values of every sample."""
     return set(zip(*(c.tolist() for c in samples.columns.values()), strict=True))
 
