@@ -10,7 +10,7 @@ result = fit_points(points, ("rapl_package",))
 from .alignment import Lag, alignment_uncertainty, estimate_lag
 from .budget import Budget, BudgetRow, Job, budget_rows, energy_budget, jobs_budget, power_budget
 from .compare import Comparison, ToolComparison, Verification, compare_points, verify_points
-from .counters import Differences, Finding, register_differences
+from .counters import Differences, SeriesFinding, register_differences
 from .deming import Attenuation, attenuation, deming
 from .drift import (
     Alarm,
@@ -31,7 +31,7 @@ from .integrals import WindowSums, integrate, window_sums
 from .line import straight_line
 from .linear import LeastSquares, least_squares
 from .moments import Moments
-from .points import InputColumn, Points, Reference, read_points, write_points
+from .points import Finding, InputColumn, Points, Reference, read_points, write_points
 from .polynomial import Polynomial, polynomial
 from .results import Component, Domain, FitResult, Model, Reason, Term, Validation
 from .rezero import Rezero, idle_windows, rezero
@@ -76,6 +76,7 @@ __all__ = [
     "Residuals",
     "Rezero",
     "RobustLine",
+    "SeriesFinding",
     "StraightLine",
     "Term",
     "ToolComparison",

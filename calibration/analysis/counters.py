@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 __all__ = [
     "REASONS",
     "Differences",
-    "Finding",
+    "SeriesFinding",
     "clock_findings",
     "frozen",
     "increasing",
@@ -67,7 +67,7 @@ _BESIDE = 5
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class SeriesFinding:
     """One kind of fault in a log: its code, a sentence, how often, and where first.
 
     `code` is one of `register_reset`, `missing_as_zero`, `unit_scale`, `time_jump`, `stalled`,
@@ -176,7 +176,7 @@ def _likely_limit(step: Floats, seconds: Floats) -> Floats:
     return limit
 
 
-def increasing(t_ns: Instants) -> tuple[Flags, Finding | None]:
+def increasing(t_ns: Instants) -> tuple[Flags, SeriesFinding | None]:
     """Return which rows have stamps that only go forward, and what was found where not.
 
     A clock that was set back repeats some time: the rows behind it that repeat are passed over. One
@@ -204,7 +204,7 @@ def increasing(t_ns: Instants) -> tuple[Flags, Finding | None]:
         f"the stamps jump back {back.size} time{'s' if back.size > 1 else ''}, by {size:.3g} s at "
         f"most, first at row {row}; {lost} rows were passed over"
     )
-    return keep, Finding("time_jump", message, int(back.size), row, int(t_ns[row]))
+    return keep, SeriesFinding("time_jump", message, int(back.size), row, int(t_ns[row]))
 
 
 def zeros_that_are_missing(
@@ -325,7 +325,7 @@ def stalls(t_ns: Instants, reading_j: Floats) -> tuple[tuple[int, int, bool], ..
     return tuple(found)
 
 
-def frozen(t_ns: Instants, value: Floats) -> Finding | None:
+def frozen(t_ns: Instants, value: Floats) -> SeriesFinding | None:
     """Find a power reading that stood still: the same digits over and over, a sensor that died.
 
     Only for readings with more than three digits' resolution (a coarse one repeats by itself): a
@@ -347,7 +347,7 @@ def frozen(t_ns: Instants, value: Floats) -> Finding | None:
     row = int(good[rim[long[0]]])
     lost_s = float(held[long].sum())
     message = f"the reading stood still for {lost_s:.3g} s, first at row {row}; all digits repeat"
-    return Finding("stalled", message, int(long.size), row, int(t_ns[row]), lost_s)
+    return SeriesFinding("stalled", message, int(long.size), row, int(t_ns[row]), lost_s)
 
 
 def suspends(clocks: Iterable[Clock]) -> tuple[tuple[int, int, float], ...]:
@@ -365,7 +365,7 @@ def suspends(clocks: Iterable[Clock]) -> tuple[tuple[int, int, float], ...]:
     return tuple(found)
 
 
-def clock_findings(clocks: Iterable[Clock]) -> tuple[Finding, ...]:
+def clock_findings(clocks: Iterable[Clock]) -> tuple[SeriesFinding, ...]:
     """Say what a run's clock documents tell: suspends, and steps of the wall clock.
 
     A step is a change of wall against monotonic time by more than 50 ms and 500 ppm (what NTP slews
@@ -375,12 +375,12 @@ def clock_findings(clocks: Iterable[Clock]) -> tuple[Finding, ...]:
     found = []
     for begin, _, slept in suspends(looks):
         message = f"the machine slept {slept:.3g} s; a register that went back then did not wrap"
-        found.append(Finding("suspended", message, 1, -1, begin, slept))
+        found.append(SeriesFinding("suspended", message, 1, -1, begin, slept))
     for a, b in pairwise(looks):
         passed = (b.monotonic_ns - a.monotonic_ns) / _NS
         slept = (b.boottime_ns - a.boottime_ns) / _NS - passed
         step = (b.wall_ns - a.wall_ns) / _NS - passed - (slept if slept > 0.5 else 0.0)
         if abs(step) > 0.05 + 5e-4 * passed:
             message = f"the wall clock was set by {step:+.3g} s while recording"
-            found.append(Finding("time_jump", message, 1, -1, a.monotonic_ns))
+            found.append(SeriesFinding("time_jump", message, 1, -1, a.monotonic_ns))
     return tuple(found)

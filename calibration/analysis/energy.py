@@ -21,7 +21,7 @@ import numpy.typing as npt
 from .counters import (
     REASONS,
     STALLED,
-    Finding,
+    SeriesFinding,
     frozen,
     increasing,
     register_differences,
@@ -50,7 +50,7 @@ class Pieces:
 
     Power is linear inside a piece; pieces are in time order and never overlap. `undecided` counts
     the steps of a counter that were dropped because their energy cannot be known; `findings` says
-    what was wrong with the series, by code (`analysis.counters.Finding`).
+    what was wrong with the series, by code (`analysis.counters.SeriesFinding`).
     """
 
     start_ns: Instants
@@ -58,7 +58,7 @@ class Pieces:
     start_w: Floats
     end_w: Floats
     undecided: int = 0
-    findings: tuple[Finding, ...] = ()
+    findings: tuple[SeriesFinding, ...] = ()
 
     @property
     def duration_s(self) -> Floats:
@@ -97,10 +97,10 @@ def pieces(series: Series, *, power_limit_w: float | None = None) -> Pieces:
     return replace(cut, findings=findings)
 
 
-def _usable(series: Series) -> tuple[npt.NDArray[np.intp], tuple[Finding, ...]]:
+def _usable(series: Series) -> tuple[npt.NDArray[np.intp], tuple[SeriesFinding, ...]]:
     """Return the rows that can be used, and what was wrong with the others."""
     channel, value, t = series.channel, series.value, series.t_ns
-    found: list[Finding] = []
+    found: list[SeriesFinding] = []
     good = np.isfinite(value)
     if channel.unit in ("W", "J"):
         live = series.role == "meter" and series.boundary == "psu_ac_input"
@@ -113,7 +113,7 @@ def _usable(series: Series) -> tuple[npt.NDArray[np.intp], tuple[Finding, ...]]:
                 f"{count} of {value.size} readings are zero although the hardware was live; "
                 "taken as missing"
             )
-            found.append(Finding("missing_as_zero", message, count, row, int(t[row])))
+            found.append(SeriesFinding("missing_as_zero", message, count, row, int(t[row])))
             good &= ~zeros
         scaled = unit_scale(channel.kind, np.where(good, value, np.nan))
         if scaled is not None:
@@ -124,7 +124,7 @@ def _usable(series: Series) -> tuple[npt.NDArray[np.intp], tuple[Finding, ...]]:
                 f"from row {row} on the readings are {times} of those before: another unit; the "
                 f"{count} rows of the shorter side are left out"
             )
-            found.append(Finding("unit_scale", message, count, row, int(t[row])))
+            found.append(SeriesFinding("unit_scale", message, count, row, int(t[row])))
             good &= ~wrong
     if channel.unit == "W" and channel.kind != "counter":
         still = frozen(t, value)
@@ -145,7 +145,7 @@ def _counter(
     power_limit_w: float | None,
     resolution_j: float | None,
     rows: npt.NDArray[np.intp],
-    findings: tuple[Finding, ...],
+    findings: tuple[SeriesFinding, ...],
 ) -> Pieces:
     """Difference a register; what `register_differences` cannot decide is left out.
 
@@ -188,7 +188,7 @@ _CODES = {
 
 def _register_findings(
     t: Instants, reason: npt.NDArray[np.int8], rows: npt.NDArray[np.intp]
-) -> tuple[Finding, ...]:
+) -> tuple[SeriesFinding, ...]:
     found = []
     for number, name in enumerate(REASONS):
         at = np.flatnonzero(reason == number) if name in _CODES else np.zeros(0, dtype=np.intp)
@@ -197,7 +197,7 @@ def _register_findings(
             lost_s = float(np.sum(t[at + 1] - t[at])) / _NS
             row = int(rows[at[0] + 1])
             message = f"{text}, first at row {row} ({at.size} steps, {lost_s:.3g} s left out)"
-            found.append(Finding(code, message, int(at.size), row, int(t[at[0] + 1]), lost_s))
+            found.append(SeriesFinding(code, message, int(at.size), row, int(t[at[0] + 1]), lost_s))
     return tuple(found)
 
 
