@@ -24,11 +24,13 @@ if _THERE.parent != _HERE.parent:
 
 from drivers import (  # noqa: E402 - only from the right one
     CATALOG,
+    PLUG_METER,
     Accuracy,
     Block,
     Busy,
     Channel,
     Checksum,
+    Conditions,
     CounterReset,
     Desync,
     DeviceError,
@@ -64,11 +66,13 @@ if TYPE_CHECKING:
 __all__ = [
     "CATALOG",
     "FAULTS",
+    "PLUG_METER",
     "Accuracy",
     "Block",
     "Busy",
     "Channel",
     "Checksum",
+    "Conditions",
     "CounterReset",
     "Desync",
     "DeviceError",

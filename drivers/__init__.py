@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from .accuracy import PLUG_METER, Accuracy, Conditions
 from .catalog import CATALOG, Entry, channels_of, entries, open_meter
 from .errors import (
     Busy,
@@ -23,15 +24,17 @@ from .errors import (
     TransportError,
     Unsupported,
 )
-from .reading import Accuracy, Block, Channel, Meter, Reading, StreamingMeter
+from .reading import Block, Channel, Meter, Reading, StreamingMeter
 
 __all__ = [
     "CATALOG",
+    "PLUG_METER",
     "Accuracy",
     "Block",
     "Busy",
     "Channel",
     "Checksum",
+    "Conditions",
     "CounterReset",
     "Desync",
     "DeviceError",

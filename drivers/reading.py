@@ -14,6 +14,8 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import TYPE_CHECKING, Literal, Protocol
 
+from .accuracy import Accuracy
+
 if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
@@ -22,24 +24,6 @@ __all__ = ["Accuracy", "Block", "Channel", "Kind", "Meter", "Reading", "StampAt"
 
 Kind = Literal["counter", "mean", "instant"]
 StampAt = Literal["start", "middle", "end"]
-
-
-@dataclass(frozen=True, slots=True)
-class Accuracy:
-    """The maker's limit of error, the sum of the parts below, ±.
-
-    ±(of_reading·|value| + of_range·range + counts·resolution + absolute).
-
-    `of_reading` and `of_range` are fractions (0.005 is 0.5 %), `absolute` has the channel's unit.
-    `source` names where the figure stands; `assumed` marks a figure that stands in no source.
-    """
-
-    of_reading: float = 0.0
-    of_range: float = 0.0
-    counts: float = 0.0
-    absolute: float = 0.0
-    source: str = ""
-    assumed: bool = False
 
 
 @dataclass(frozen=True, slots=True)

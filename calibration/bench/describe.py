@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict
-from typing import Final, TypeGuard
+from typing import Any, Final, TypeGuard
 
-from ..instruments import Channel, DriverError, Meter, StreamingMeter, Transient
+from ..instruments import Accuracy, Channel, DriverError, Meter, StreamingMeter, Transient
 from ..recording.documents import ChannelInfo, Derived, Descriptor
 
 __all__ = ["default_cadence_s", "descriptor_from_meter", "identity_of", "is_streaming"]
@@ -80,12 +80,20 @@ def _info(channel: Channel, *, raw: bool) -> ChannelInfo:
         window_s=channel.window_s,
         stamp_at=channel.stamp_at,
         resolution=channel.resolution,
-        accuracy=None if channel.accuracy is None else asdict(channel.accuracy),
+        accuracy=None if channel.accuracy is None else _accuracy(channel.accuracy),
         wrap=channel.wrap,
         scale=channel.scale.as_integer_ratio() if raw else None,
         range_max=channel.range_max,
         assumed=channel.assumed,
     )
+
+
+def _accuracy(accuracy: Accuracy) -> dict[str, Any]:
+    """Return the limit's terms; what settings do to them the open instrument has put in already."""
+    terms = asdict(accuracy)
+    for setting in ("crest_6", "line_filter"):
+        del terms[setting]
+    return terms
 
 
 def _power_of_rails(channels: tuple[Channel, ...]) -> tuple[Derived, ...]:
