@@ -55,6 +55,13 @@ from drivers import (  # noqa: E402 - only from the right one
     entries,
     open_meter,
 )
+from drivers.discovery import (  # noqa: E402
+    SerialPort,
+    brltty_rules,
+    processes,
+    serial_ports,
+    taken_by_brltty,
+)
 from drivers.emulators.faults import FAULTS, FaultPlan  # noqa: E402
 from drivers.emulators.pmd_usb import PmdUsbEmulator  # noqa: E402
 from drivers.emulators.pmd_usb import synthesise as synthesise_pmd_usb  # noqa: E402
@@ -91,16 +98,21 @@ __all__ = [
     "Rebooted",
     "Refused",
     "SampleError",
+    "SerialPort",
     "StreamingMeter",
     "Timeout",
     "Transient",
     "TransportError",
     "Unsupported",
+    "brltty_rules",
     "channels_of",
     "decode_pmd_usb",
     "entries",
     "open_meter",
+    "processes",
+    "serial_ports",
     "synthesise_pmd_usb",
+    "taken_by_brltty",
 ]
 
 

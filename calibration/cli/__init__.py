@@ -23,6 +23,7 @@ from .help import Help
 __all__ = ["COMMAND_MODULES", "entry", "main"]
 
 COMMAND_MODULES: Final = (
+    "doctor",
     "meters",
     "record",
     "runs",

@@ -30,6 +30,7 @@ ROOMS: dict[str, set[str]] = {
     "simulation": {"instruments", "plans"},
     "analysis": {"plans", "recording", *BASE},
     "publishing": {"analysis", "recording", *BASE},
+    "doctor": {"instruments"},
 }
 FREE = {"cli", "demo", "__init__", "__main__"}
 FORBIDDEN_AT_IMPORT = {

@@ -15,7 +15,17 @@ from calibration.cli import main
 
 SCHEMAS = Path(__file__).resolve().parents[2] / "calibration" / "schema"
 # These are validated where the commands that print them are tested.
-ELSEWHERE = {"correct", "demo", "fit", "meters", "power-profile", "record", "run", "verify"}
+ELSEWHERE = {
+    "correct",
+    "demo",
+    "doctor",
+    "fit",
+    "meters",
+    "power-profile",
+    "record",
+    "run",
+    "verify",
+}
 
 
 def load(name: str) -> dict[str, Any]:
