@@ -47,7 +47,8 @@ def run_points(
 
     `segments` is `steps` (what the run says was running when), `steady` (stretches found in the
     meter's power, `analysis.steady`), `windows:SECONDS` (the whole run in windows of that length,
-    labelled by blocks of 30 s), or `auto` (steps where there are any, else windows of 10 s).
+    labelled by blocks of 30 s), or `auto` (steps where there are any, `steady` where a machine was
+    observed at its own work, else windows of 10 s).
     `reference` names the meter stream where a run has several. With `align` every input is
     shifted by its own lag, where the recording determines one.
 
@@ -136,11 +137,14 @@ class _Group:
 def _groups(run: Run, cut: Pieces, segments: str, resolution: float | None) -> list[_Group]:
     kind, _, length = segments.partition(":")
     if kind == "auto":
-        kind, length = ("steps", "") if run.steps else ("windows", "10")
-    if kind == "steps":
+        kind, length = ("steps", "") if _marked(run) else ("steady", "")
         if not run.steps:
+            kind, length = "windows", "10"
+    if kind == "steps":
+        if not _marked(run):
             raise RunError(
-                f"{run.path}: expected steps; the run has none. Say --segments windows:SECONDS."
+                f"{run.path}: expected steps; the run has none that measure. Say --segments "
+                "windows:SECONDS."
             )
         return _by_steps(run, cut)
     if kind == "windows":
@@ -156,6 +160,11 @@ def _groups(run: Run, cut: Pieces, segments: str, resolution: float | None) -> l
             for i, index in enumerate(steady_stretches(cut, resolution))
         ]
     raise InputError(f"--segments: expected steps, steady or windows:SECONDS; got {segments!r}.")
+
+
+def _marked(run: Run) -> bool:
+    """Whether a run has steps that measure: not only preambles, warm-ups and observation."""
+    return any(s.t_end_ns - s.t_start_ns > s.settle_s * _NS for s in run.steps)
 
 
 def _by_steps(run: Run, cut: Pieces) -> list[_Group]:

@@ -1,8 +1,9 @@
 """Steady stretches of a recording that nobody marked.
 
-Criterion: a stretch is steady while every meter window stays within ±max(2 %, 2 resolutions) of the
-stretch's mean so far. Two windows in a row outside end it; the first two seconds after an edge are
-settling and belong to no stretch; what is shorter than ten seconds or five windows is dropped.
+Criterion: that of `plans.steadiness`, which the bench shows while it records: every meter window
+stays within ±max(2 %, 2 resolutions) of the stretch's mean so far, two in a row outside end it. The
+first two seconds after an edge are settling and belong to no stretch; what is shorter than ten
+seconds or five windows is dropped.
 """
 
 from __future__ import annotations
@@ -10,11 +11,11 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
+from ..plans import Stretch
 from .energy import Pieces
 
-__all__ = ["LEAST_S", "SETTLE_S", "TOLERANCE", "steady_stretches"]
+__all__ = ["LEAST_S", "SETTLE_S", "steady_stretches"]
 
-TOLERANCE = 0.02
 SETTLE_S = 2.0
 LEAST_S = 10.0
 _LEAST_WINDOWS = 5
@@ -45,15 +46,10 @@ def steady_stretches(meter: Pieces, resolution_w: float | None) -> tuple[npt.NDA
 def _runs(power: npt.NDArray[np.float64], least_w: float) -> list[tuple[int, int]]:
     """Return begin and end of each run of values that stay near the mean of their run so far."""
     found = []
-    begin, total, count, misses = 0, 0.0, 0, 0
+    begin, stretch = 0, Stretch(least_w)
     for i, value in enumerate(power.tolist()):
-        mean = total / count if count else value
-        if abs(value - mean) <= max(TOLERANCE * abs(mean), least_w):
-            total, count, misses = total + value, count + 1, 0
-            continue
-        misses += 1
-        if misses == 2:
+        if not stretch.add(value):  # the value before was outside already
             found.append((begin, i - 1))
-            begin, total, count, misses = i - 1, value, 1, 0
+            begin = i - 1
     found.append((begin, power.size))
     return found

@@ -27,6 +27,7 @@ from .pushed import PushedSampler
 from .sampler import Sampler
 from .streamed import StreamSampler
 from .threads import SamplerThread
+from .warm_up import WarmUp
 
 __all__ = ["AnyEstimator", "AnyMeter", "Snapshot", "record"]
 
@@ -136,6 +137,9 @@ class _Session:
         self._threads: list[SamplerThread] = []
         self._halt = threading.Event()
         self._step: tuple[Due, int] | None = None
+        # How long steps really took that ended before their time, by index.
+        self._took_s: dict[int, float] = {}
+        self._warm_up: WarmUp | None = None
         self._shown_s = -math.inf
 
     def open(
@@ -186,7 +190,7 @@ class _Session:
         begin_ns = time.monotonic_ns()
         while True:
             t_s = (time.monotonic_ns() - begin_ns) / 1e9
-            now = due(self.plan, t_s)
+            now = due(self.plan, t_s, self._took_s)
             if now is None or self._must_stop():
                 self.stopped = now is not None
                 break
@@ -194,9 +198,20 @@ class _Session:
                 self.end_step(workloads)
                 workloads.start(now.step.workload, now.step.level)
                 self._step = now, time.monotonic_ns()
+                self._warm_up = WarmUp() if now.step.purpose == "warm-up" else None
                 self._shown_s = -math.inf  # whoever looks on learns of a change at once
             self._show(t_s, now)
+            if now.step is not None and self._is_done(now, workloads):
+                self._took_s[now.index] = now.since_s
+                continue
             self._stop.wait(min(now.left_s, _LOOK_S))
+
+    def _is_done(self, now: Due, workloads: WorkloadRunner) -> bool:
+        """Whether the present step may end early: its program has, or the machine is warm."""
+        if self._warm_up is None:
+            return workloads.ended
+        shown = next((s.watts.value for s in self._samplers if s.watts.shown), None)
+        return self._warm_up.look(now.since_s, shown)
 
     def end_step(self, workloads: WorkloadRunner) -> None:
         """Stop what runs and write down what it did; a step that was cut short says so."""
@@ -207,7 +222,11 @@ class _Session:
         achieved = dict(workloads.stop())
         step = self.plan.steps[now.index]
         lasted_s = (t_end_ns - t_start_ns) / 1e9
-        if lasted_s < 0.9 * step.duration_s:
+        if step.purpose != "measure":
+            achieved["purpose"] = step.purpose
+        if self._warm_up is not None:
+            achieved.update(self._warm_up.report())
+        if lasted_s < 0.9 * step.duration_s and now.index not in self._took_s:
             achieved["cut_short"] = True
         if "lost_workers" in achieved:
             message = f"{achieved['lost_workers']} of {achieved['workers']} workers died."
@@ -227,7 +246,10 @@ class _Session:
                 level=None if step.workload == IDLE else step.level,
                 t_start_ns=t_start_ns,
                 t_end_ns=t_end_ns,
-                settle_s=min(self.plan.settle_s, lasted_s),
+                # All of a step that is no measurement is settling: no point is made of it.
+                settle_s=min(self.plan.settle_s, lasted_s)
+                if step.purpose == "measure"
+                else lasted_s,
                 achieved=achieved,
             )
         )

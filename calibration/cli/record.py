@@ -18,7 +18,7 @@ from .help import Help
 
 if TYPE_CHECKING:
     from ..bench import AnyEstimator, AnyMeter
-    from ..plans import Plan
+    from ..plans import Plan, PlanStep
     from ..recording.documents import Stop
 
 __all__ = ["register"]
@@ -33,10 +33,12 @@ examples:
   wattcal record --meter wall=pzem-004t@/dev/ttyUSB0 --estimator rapl
   wattcal record --meter pzem-004t@/dev/ttyUSB0 --workload cpu-int:0.5:60
 Without hardware: start `wattcal emulate pzem-004t --link /tmp/meter` and record
-  wattcal record --meter pzem-004t@/tmp/meter --simulated --plan staircase-short
+  wattcal record --meter pzem-004t@/tmp/meter --simulated --plan smoke
 
-plans:      staircase (7 min), staircase-short (1 min), or a TOML file
-workloads:  idle, cpu-int, cpu-int-1, cpu-matmul, memory-copy
+plans:      smoke (2 min), quick (10), standard (30), thorough (2 h), rezero,
+            verify, observe, or a TOML file; see `wattcal plan show`
+workloads:  idle, cpu-int, cpu-int-1, cpu-float, cpu-matmul, memory-copy, mixed,
+            inference@558, gpu-matmul, ...; stress-ng:METHOD; 'cmd:COMMAND'
 estimators: rapl, cpu-load, codecarbon (all that run here, unless named); none"""
 
 _NAMED: Final = re.compile(r"([A-Za-z0-9][A-Za-z0-9_.-]*)=([^@]*@.*)")
@@ -44,6 +46,8 @@ _LAST_ROWS: Final = 3
 """A meter whose last readings all failed was lost; one failed reading is noise."""
 _ANCHOR_S: Final = 10.0
 _DEFAULT_STEP_S: Final = 30.0
+# A command ends its step when it is done; a day is meant as "as long as it takes".
+_LONGEST_S: Final = 86_400.0
 
 
 def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -55,9 +59,7 @@ def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
         formatter_class=Help,
     )
     what = parser.add_mutually_exclusive_group()
-    what.add_argument(
-        "--plan", metavar="P", help="name of a plan or a TOML file (default: staircase)"
-    )
+    what.add_argument("--plan", metavar="P", help="name of a plan or a TOML file (default: quick)")
     what.add_argument(
         "--workload",
         metavar="NAME[:LEVEL[:SECONDS]]",
@@ -121,9 +123,7 @@ def _record(arguments: argparse.Namespace) -> int:
     from ..recording.writer import RunWriter, new_start
 
     plan = (
-        _plan_of(arguments.workload)
-        if arguments.workload
-        else find_plan(arguments.plan or "staircase")
+        _plan_of(arguments.workload) if arguments.workload else find_plan(arguments.plan or "quick")
     )
     _check_workloads(plan)
     addresses = _addresses(arguments.meter)
@@ -173,19 +173,7 @@ def _plan_of(specs: list[str]) -> Plan:
     """Build a plan from workloads on the command line, with idle before and after."""
     from ..plans import IDLE, Plan, PlanStep
 
-    steps = []
-    for spec in specs:
-        name, *numbers = spec.split(":")
-        try:
-            values = [float(n) for n in numbers]
-        except ValueError:
-            values = [0.0] * 3
-        if len(values) > 2:
-            raise InputError(
-                f"Expected NAME[:LEVEL[:SECONDS]], for example cpu-int:0.5:60; got {spec!r}."
-            )
-        level = values[0] if values else float(name != IDLE)
-        steps.append(PlanStep(name, level, values[1] if len(values) == 2 else _DEFAULT_STEP_S))
+    steps = [_step_of(spec) for spec in specs]
     shortest_s = min(s.duration_s for s in steps)
     anchor = PlanStep(IDLE, 0.0, min(_ANCHOR_S, shortest_s))
     return Plan(
@@ -195,6 +183,27 @@ def _plan_of(specs: list[str]) -> Plan:
         warm_up_s=1.0,
         settle_s=min(3.0, 0.25 * shortest_s),
     )
+
+
+def _step_of(spec: str) -> PlanStep:
+    """Read NAME[:LEVEL[:SECONDS]]; a command may hold anything."""
+    from ..plans import COMMAND, IDLE, PlanStep
+    from ..workloads import STRESS_NG
+
+    if spec.startswith(COMMAND):
+        return PlanStep(spec, 1.0, _LONGEST_S)
+    head = STRESS_NG if spec.startswith(STRESS_NG) else ""
+    name, *numbers = spec.removeprefix(head).split(":")
+    try:
+        values = [float(n) for n in numbers]
+    except ValueError:
+        values = [0.0] * 3
+    if len(values) > 2:
+        raise InputError(
+            f"Expected NAME[:LEVEL[:SECONDS]], for example cpu-int:0.5:60; got {spec!r}."
+        )
+    level = values[0] if values else float(name != IDLE)
+    return PlanStep(head + name, level, values[1] if len(values) == 2 else _DEFAULT_STEP_S)
 
 
 def _check_workloads(plan: Plan) -> None:

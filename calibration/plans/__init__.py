@@ -1,24 +1,33 @@
 """Plans as pure data: what the machine is told to do, and when."""
 
-from .order import level_time_correlation, shuffled_plan
-from .plan import IDLE, Plan, PlanStep, from_mapping, from_toml, to_mapping, to_toml
-from .ready import READY, find_plan, staircase, staircase_short
+from .order import both_sides, level_time_correlation, shuffled_plan
+from .plan import COMMAND, IDLE, Plan, PlanStep, from_mapping, from_toml, to_mapping, to_toml
+from .ready import READY, SUMMARIES, find_plan
 from .schedule import Due, due
+from .steadiness import Stretch, Trend, thermal_trend
+from .sync import peak_sidelobe, sync_intervals, sync_preamble
 
 __all__ = [
+    "COMMAND",
     "IDLE",
     "READY",
+    "SUMMARIES",
     "Due",
     "Plan",
     "PlanStep",
+    "Stretch",
+    "Trend",
+    "both_sides",
     "due",
     "find_plan",
     "from_mapping",
     "from_toml",
     "level_time_correlation",
+    "peak_sidelobe",
     "shuffled_plan",
-    "staircase",
-    "staircase_short",
+    "sync_intervals",
+    "sync_preamble",
+    "thermal_trend",
     "to_mapping",
     "to_toml",
 ]

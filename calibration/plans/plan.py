@@ -8,6 +8,7 @@
     workload = "idle"
     level = 0.0
     duration_s = 20.0
+    purpose = "measure"  # the default; or "sync", "warm-up", "observe": these give no points
 
 Two plans with the same hash tell a machine the same things at the same times. The order of steps
 stands in the plan itself, so that it never depends on a library's random numbers; the seed says
@@ -22,28 +23,55 @@ import math
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final, Literal, get_args
 
 from ..errors import InputError
 
-__all__ = ["IDLE", "Plan", "PlanStep", "from_mapping", "from_toml", "to_mapping", "to_toml"]
+__all__ = [
+    "COMMAND",
+    "IDLE",
+    "Plan",
+    "PlanStep",
+    "Purpose",
+    "from_mapping",
+    "from_toml",
+    "to_mapping",
+    "to_toml",
+]
 
 IDLE = "idle"
+COMMAND: Final = "cmd:"
+"""What the name of a workload begins with that is a command of the user's own."""
+Purpose = Literal["measure", "sync", "warm-up", "observe"]
+_PURPOSES: Final[tuple[str, ...]] = get_args(Purpose)
 
 
 @dataclass(frozen=True, slots=True)
 class PlanStep:
-    """One thing to do: `workload` at `level` (0 to 1, the share of time it is busy) for a time."""
+    """One thing to do: `workload` at `level` (0 to 1, the share of time it is busy) for a time.
+
+    `purpose` is `measure` for a step that becomes a point; `sync` for a piece of a sync preamble;
+    `warm-up` for a load that may end early, once the machine is thermally steady (`duration_s` is
+    then the most it may take); `observe` for a time in which the machine does its own work.
+    """
 
     workload: str
     level: float
     duration_s: float
+    purpose: Purpose = "measure"
 
     def __post_init__(self) -> None:
         """Refuse a step that no machine can carry out."""
-        if not self.workload or any(c.isspace() for c in self.workload):
+        spaced = any(c.isspace() for c in self.workload)
+        if not self.workload or (spaced and not self.workload.startswith(COMMAND)):
             raise InputError(
-                f"A step's workload must be a name without spaces; got {self.workload!r}."
+                f"A step's workload must be a name without spaces, or {COMMAND}COMMAND; "
+                f"got {self.workload!r}."
+            )
+        if self.purpose not in _PURPOSES:
+            raise InputError(
+                f"The purpose of {self.workload} must be one of {', '.join(_PURPOSES)}; "
+                f"got {self.purpose!r}."
             )
         if not (0.0 <= self.level <= 1.0):
             raise InputError(
@@ -79,7 +107,9 @@ class Plan:
         for key, value in (("warm_up_s", self.warm_up_s), ("settle_s", self.settle_s)):
             if not (0.0 <= value < math.inf):
                 raise InputError(f"{key} of plan {self.name} must be 0 or more; got {value}.")
-        shortest = min(s.duration_s for s in self.steps)
+        if sum(s.purpose == "warm-up" for s in self.steps) > 1:
+            raise InputError(f"Plan {self.name} must have at most one warm-up step; it has more.")
+        shortest = min((s.duration_s for s in self.measured), default=math.inf)
         if self.settle_s >= shortest:
             raise InputError(
                 f"settle_s of plan {self.name} is {self.settle_s:g} s, but its shortest step lasts "
@@ -87,8 +117,13 @@ class Plan:
             )
 
     @property
+    def measured(self) -> tuple[PlanStep, ...]:
+        """Return the steps that become points."""
+        return tuple(s for s in self.steps if s.purpose == "measure")
+
+    @property
     def total_s(self) -> float:
-        """Return how long the plan takes, warm-up included, s."""
+        """Return how long the plan takes at most, warm-up included, s."""
         return self.warm_up_s + math.fsum(s.duration_s for s in self.steps)
 
     @property
@@ -111,7 +146,13 @@ def to_mapping(plan: Plan) -> dict[str, Any]:
         "warm_up_s": float(plan.warm_up_s),
         "settle_s": float(plan.settle_s),
         "step": [
-            {"workload": s.workload, "level": float(s.level), "duration_s": float(s.duration_s)}
+            {
+                "workload": s.workload,
+                "level": float(s.level),
+                "duration_s": float(s.duration_s),
+                # Only where it says something: a plan of plain steps keeps its hash.
+                **({} if s.purpose == "measure" else {"purpose": s.purpose}),
+            }
             for s in plan.steps
         ],
     }
@@ -133,6 +174,8 @@ def to_toml(plan: Plan) -> str:
             f"level = {float(step.level)!r}",
             f"duration_s = {float(step.duration_s)!r}",
         ]
+        if step.purpose != "measure":
+            lines.append(f'purpose = "{step.purpose}"')
     return "\n".join(lines) + "\n"
 
 
@@ -164,13 +207,11 @@ def from_mapping(value: Mapping[str, Any], *, source: str = "the plan") -> Plan:
         where = f"step {number} of {source}"
         if not isinstance(body, Mapping):
             raise InputError(f"Expected {where} to be a table; got {body!r}.")
-        fields = {"workload": str, "level": float, "duration_s": float}
+        fields = {"workload": str, "level": float, "duration_s": float, "purpose": str}
         checked = _checked(body, fields, required=("workload", "duration_s"), where=where)
         if checked["workload"] != IDLE and "level" not in checked:
             raise InputError(f"Expected a level (0 to 1) in {where}; it is missing.")
-        steps.append(
-            PlanStep(checked["workload"], checked.get("level", 0.0), checked["duration_s"])
-        )
+        steps.append(PlanStep(**{"level": 0.0, **checked}))
     return Plan(
         name=top["name"],
         seed=top.get("seed", 0),

@@ -8,47 +8,175 @@ from typing import Final
 
 from ..errors import InputError
 from .order import shuffled_plan
-from .plan import Plan, from_toml
+from .plan import IDLE, Plan, PlanStep, from_toml
+from .sync import sync_preamble
 
-__all__ = ["READY", "find_plan", "staircase", "staircase_short"]
+__all__ = ["READY", "SUMMARIES", "find_plan"]
 
-STAIRCASE_LEVELS: Final = (0.125, 0.25, 0.375, 0.5, 0.625, 0.75, 0.875, 1.0)
+_EIGHTHS: Final = tuple(n / 8 for n in range(1, 9))
+_ODD, _EVEN = _EIGHTHS[0::2], _EIGHTHS[1::2]
 
 
-def staircase(seed: int = 1) -> Plan:
-    """Build the CPU duty-cycle staircase: eight levels twice, shuffled, three idle anchors, 7 min.
+def _cells(levels_of: Mapping[str, tuple[float, ...]]) -> list[tuple[str, float]]:
+    return [(name, level) for name, levels in levels_of.items() for level in levels]
 
-    A step is 20 s, of which 5 s settle: a plug meter that averages over 1 s and lags by
-    1 s or 2 s keeps at least ten good readings of every step.
-    """
+
+def _smoke(seed: int = 1) -> Plan:
+    """Build two workloads and idle, once each: three groups, one too few for any correction."""
     return shuffled_plan(
-        "staircase",
-        [("cpu-int", level) for level in STAIRCASE_LEVELS],
+        "smoke",
+        _cells({"cpu-int": (0.25, 0.5, 1.0), "memory-copy": (0.5, 1.0)}),
+        seed=seed,
+        step_s=14.0,
+        idle_s=10.0,
+        warm_up_s=2.0,
+        settle_s=4.0,
+        opening=sync_preamble(18.0, seed=seed),
+    )
+
+
+def _quick(seed: int = 1) -> Plan:
+    """Build ten cells of four workloads at eight levels, twice, with a preamble at each end."""
+    return shuffled_plan(
+        "quick",
+        _cells(
+            {
+                "cpu-int": (0.125, 0.5, 0.875),
+                "cpu-matmul": (0.25, 0.625, 1.0),
+                "memory-copy": (0.375, 0.75),
+                "cpu-int-1": (0.5, 1.0),
+            }
+        ),
         seed=seed,
         step_s=20.0,
-        idle_s=30.0,
+        idle_s=25.0,
+        repeats=2,
+        warm_up_s=2.0,
+        settle_s=5.0,
+        parts=2,
+        opening=sync_preamble(37.0, seed=seed),
+        closing=sync_preamble(36.0, seed=seed + 1),
+    )
+
+
+def _standard(seed: int = 1) -> Plan:
+    """Build six workloads at four of eight levels each, twice, on a warm machine."""
+    names = ("cpu-int", "cpu-matmul", "memory-copy", "cpu-float", "memory-latency", "mixed")
+    return shuffled_plan(
+        "standard",
+        _cells({name: _EVEN if i % 2 else _ODD for i, name in enumerate(names)}),
+        seed=seed,
+        step_s=27.5,
+        idle_s=32.0,
         repeats=2,
         warm_up_s=5.0,
-        settle_s=5.0,
+        settle_s=7.5,
+        parts=2,
+        opening=(*sync_preamble(95.0, seed=seed), _warm_up(156.0)),
+        between=sync_preamble(16.0, seed=seed + 1),
+        closing=sync_preamble(16.0, seed=seed + 2),
     )
 
 
-def staircase_short(seed: int = 1) -> Plan:
-    """Build the staircase for a first look: five levels once, under a minute."""
+# Twenty workloads are twenty groups: a distribution-free 95 % interval needs nineteen.
+_THOROUGH: Final = (
+    "cpu-int",
+    "cpu-int-half",
+    "cpu-int-1",
+    "cpu-float",
+    "cpu-float-1",
+    "cpu-matmul",
+    "cpu-matmul-half",
+    "cpu-vector",
+    "cpu-fft",
+    "cpu-sort",
+    "cpu-hash",
+    "cpu-compress",
+    "cache-copy",
+    "memory-copy",
+    "memory-copy-1",
+    "memory-read",
+    "memory-latency",
+    "mixed",
+    "disk-light",
+    "network-light",
+)
+
+
+def _thorough(seed: int = 1) -> Plan:
+    """Build twenty workloads at three levels each, twice; an idle anchor every 14 minutes."""
+    thirds = ((0.25, 0.625, 1.0), (0.375, 0.75, 1.0), (0.125, 0.5, 0.875))
     return shuffled_plan(
-        "staircase-short",
-        [("cpu-int", level) for level in (0.2, 0.4, 0.6, 0.8, 1.0)],
+        "thorough",
+        _cells({name: thirds[i % 3] for i, name in enumerate(_THOROUGH)}),
         seed=seed,
-        step_s=7.0,
-        idle_s=6.0,
-        warm_up_s=2.0,
-        settle_s=2.5,
+        step_s=50.0,
+        idle_s=60.0,
+        repeats=2,
+        warm_up_s=5.0,
+        settle_s=15.0,
+        parts=4,
+        opening=(*sync_preamble(95.0, seed=seed), _warm_up(320.0)),
+        between=sync_preamble(30.0, seed=seed + 1),
+        closing=sync_preamble(30.0, seed=seed + 2),
     )
 
 
+def _rezero(seed: int = 0) -> Plan:
+    """Build a minute of idle; five seconds of it settle, which leaves more than the 50 s needed."""
+    return Plan("rezero", seed, (PlanStep(IDLE, 0.0, 60.0),), settle_s=5.0)
+
+
+def _verify(seed: int = 1) -> Plan:
+    """Build four workloads that `quick` does not have, at eight levels, once."""
+    return shuffled_plan(
+        "verify",
+        _cells(
+            {
+                "cpu-float": (0.125, 0.5, 1.0),
+                "cpu-hash": (0.25, 0.75, 1.0),
+                "memory-read": (0.375, 0.625, 1.0),
+                "mixed": (0.25, 0.875),
+            }
+        ),
+        seed=seed,
+        step_s=40.0,
+        idle_s=28.0,
+        warm_up_s=4.0,
+        settle_s=10.0,
+        parts=2,
+        opening=sync_preamble(36.0, seed=seed),
+        closing=sync_preamble(36.0, seed=seed + 1),
+    )
+
+
+def _observe(seed: int = 0) -> Plan:
+    """Build an hour in which nothing is asked of the machine: it does its own work."""
+    return Plan("observe", seed, (PlanStep("observe", 0.0, 3600.0, "observe"),))
+
+
+def _warm_up(most_s: float) -> PlanStep:
+    """Return the load that warms the machine: about the mean of what follows."""
+    return PlanStep("cpu-int", 0.625, most_s, "warm-up")
+
+
+SUMMARIES: Final[Mapping[str, str]] = {
+    "smoke": "2 min: does everything work? Never gives a correction",
+    "quick": "10 min: 8 levels over 4 workloads",
+    "standard": "30 min: 8 levels over 6 workloads, thermally settled",
+    "thorough": "2 h: 20 workloads, enough for distribution-free intervals",
+    "rezero": "1 min of idle: a profile's offset for this session",
+    "verify": "10 min: checks a published profile, no fit",
+    "observe": "1 h: the machine does its own work",
+}
 READY: Final[Mapping[str, Callable[[], Plan]]] = {
-    "staircase": staircase,
-    "staircase-short": staircase_short,
+    "smoke": _smoke,
+    "quick": _quick,
+    "standard": _standard,
+    "thorough": _thorough,
+    "rezero": _rezero,
+    "verify": _verify,
+    "observe": _observe,
 }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from .plan import Plan, PlanStep
@@ -23,16 +24,19 @@ class Due:
     left_s: float
 
 
-def due(plan: Plan, t_s: float) -> Due | None:
+def due(plan: Plan, t_s: float, took_s: Mapping[int, float] | None = None) -> Due | None:
     """Return what the plan asks for at `t_s` seconds after its beginning; `None` once it is over.
 
-    A step owns its first instant and not its last.
+    A step owns its first instant and not its last. `took_s` holds, by index, how long a step really
+    took that ended before its time: a warm-up once the machine was steady, a command that was done.
+    All later steps move forward by what was saved.
     """
+    early = took_s or {}
     if t_s < plan.warm_up_s:
         return Due(-1, None, t_s, plan.warm_up_s - t_s)
     begin_s = plan.warm_up_s
     for index, step in enumerate(plan.steps):
-        end_s = begin_s + step.duration_s
+        end_s = begin_s + min(early.get(index, step.duration_s), step.duration_s)
         if t_s < end_s:
             return Due(index, step, t_s - begin_s, end_s - t_s)
         begin_s = end_s

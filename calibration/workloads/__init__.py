@@ -1,6 +1,6 @@
 """The load generators: what the machine does while it is measured."""
 
-from .catalog import WORKLOADS, Workload, available_cores, workload
+from .catalog import STRESS_NG, WORKLOADS, Workload, available_cores, workload
 from .runner import WorkloadRunner
 
-__all__ = ["WORKLOADS", "Workload", "WorkloadRunner", "available_cores", "workload"]
+__all__ = ["STRESS_NG", "WORKLOADS", "Workload", "WorkloadRunner", "available_cores", "workload"]

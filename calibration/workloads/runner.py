@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import os
 import select
+import shutil
 import subprocess
 import sys
 import time
@@ -18,7 +19,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Final
 
-from ..errors import CalibrationError, NotInstalled
+from ..errors import CalibrationError, NotAvailable
 from .catalog import Workload, available_cores, workload
 
 __all__ = ["WorkloadRunner"]
@@ -27,6 +28,9 @@ _ONE_THREAD: Final = {
     f"{library}_NUM_THREADS": "1"
     for library in ("OMP", "OPENBLAS", "MKL", "NUMEXPR", "VECLIB_MAXIMUM", "BLIS")
 }
+# The recorder and the meters' readers are served first; the load itself is the same. A program of
+# the user's own keeps its priority.
+_NICE: Final = 5
 _START_TIMEOUT_S: Final = 60.0
 _ANSWER_TIMEOUT_S: Final = 5.0
 
@@ -45,12 +49,16 @@ class WorkloadRunner:
         wanted = [workload(n) for n in names]
         self._cores = cores or available_cores()
         self._period_s = period_s
-        self._kernels = sorted({w.kernel for w in wanted if w.kernel is not None})
+        self._wanted = wanted
         self._count = max((w.workers(self._cores) for w in wanted), default=0)
+        self._programs = any(w.external for w in wanted)
         self._workers: list[_Worker] = []
+        self._starter: _Worker | None = None
         self._active: list[_Worker] = []
         self._now: Workload | None = None
-        self._lost = 0
+        self._lost = self._started = 0
+        for entry in wanted:
+            _check_program(entry)
         try:
             self._fill()
         except BaseException:
@@ -71,17 +79,27 @@ class WorkloadRunner:
     @property
     def pids(self) -> tuple[int, ...]:
         """Return the process ids of the workers."""
-        return tuple(w.process.pid for w in self._workers)
+        return tuple(w.process.pid for w in self._all())
+
+    @property
+    def ended(self) -> bool:
+        """Return whether what was started has ended by itself, as a program may."""
+        return bool(self._active) and all(w.ended for w in self._active)
 
     def start(self, name: str, level: float) -> None:
         """Start a workload; returns once every worker has said that it runs."""
         if self._now is not None:
             self.stop()
         self._now, self._lost = workload(name), 0
+        self._started += 1
         self._fill()
-        self._active = self._workers[: self._now.workers(self._cores)]
+        if self._now.external:
+            self._active = [self._starter] if self._starter is not None else []
+        else:
+            self._active = self._workers[: self._now.workers(self._cores)]
+        order = _order(self._now, level, self._cores, self._started)
         for worker in self._active:
-            worker.order({"run": self._now.kernel, "level": level})
+            worker.order(order)
         for worker in self._active:
             if worker.answer(_ANSWER_TIMEOUT_S) is None:
                 self._lost += 1
@@ -89,8 +107,12 @@ class WorkloadRunner:
     def stop(self) -> Mapping[str, Any]:
         """Stop what runs, at once, and return what was really done.
 
-        `duty` is the workers' own CPU time over the time they ran (0 to 1, mean over the workers),
-        `operations` their work, `lost_workers` how many died or fell silent on the way.
+        `duty` is how long the workers were busy over how long they ran (0 to 1, mean over the
+        workers): by their own CPU time, for a device by the time that they waited for it. A
+        program's CPU time may exceed the time that it ran. `operations` is their work,
+        `lost_workers` how many died or fell silent on the way. Inference adds `unanswered` and
+        `requests_ns` (arrival, begin and end of each request, ns of CLOCK_MONOTONIC), a program
+        that ended by itself its `exit_code`.
         """
         now, active = self._now, self._active
         self._now, self._active = None, []
@@ -102,30 +124,45 @@ class WorkloadRunner:
         done = [r for r in reports if r is not None and "cpu_s" in r]
         wall_s = sum(r["wall_s"] for r in done)
         lost = max(self._lost, len(active) - len(done))
+        own = {k: v for r in done for k, v in r.items() if k not in _COMMON}
         return {
             "workers": len(active),
-            "duty": sum(r["cpu_s"] for r in done) / wall_s if wall_s > 0 else None,
+            "duty": sum(r["busy_s"] for r in done) / wall_s if wall_s > 0 else None,
             "cpu_s": sum(r["cpu_s"] for r in done),
             "operations": sum(r["operations"] for r in done),
-            "operation": now.operation,
+            "operation": now.operation or None,
+            **own,
             **({"lost_workers": lost} if lost else {}),
         }
 
     def close(self) -> None:
         """End all workers and wait for them."""
-        for worker in self._workers:
+        for worker in self._all():
             worker.close()
-        self._workers, self._active, self._now = [], [], None
+        self._workers, self._starter, self._active, self._now = [], None, [], None
+
+    def _kernels_of(self, number: int) -> list[str]:
+        """Return the kernels that the worker of this number may be asked for."""
+        kernels = {w.kernel for w in self._wanted if w.workers(self._cores) > number}
+        return sorted(k for k in kernels if k is not None)
+
+    def _all(self) -> list[_Worker]:
+        return [*self._workers, *([self._starter] if self._starter is not None else [])]
 
     def _fill(self) -> None:
         """Start the workers that are missing, all at once, and wait until they are ready."""
-        for worker in [w for w in self._workers if w.process.poll() is not None]:
+        for worker in [w for w in self._all() if w.process.poll() is not None]:
             worker.close()
-            self._workers.remove(worker)
-        fresh = [_Worker(self._period_s) for _ in range(self._count - len(self._workers))]
+            if worker is self._starter:
+                self._starter = None
+            else:
+                self._workers.remove(worker)
+        fresh = [_Worker(self._period_s, _NICE) for _ in range(self._count - len(self._workers))]
         self._workers += fresh
+        if self._programs and self._starter is None:
+            self._starter = _Worker(self._period_s, 0)
         for worker in fresh:
-            worker.order({"load": self._kernels})
+            worker.order({"load": self._kernels_of(self._workers.index(worker))})
         for worker in fresh:
             answer = worker.answer(_START_TIMEOUT_S)
             if answer is None:
@@ -134,23 +171,64 @@ class WorkloadRunner:
                     "little memory."
                 )
             if "error" in answer:
-                raise NotInstalled(
-                    f"A workload cannot run here ({answer['error']}); "
-                    "install what it needs with: pip install 'wattcal[lab]'"
+                raise NotAvailable(
+                    f"A workload cannot run here: {answer['error']}. Take it out of the plan, or "
+                    "install what it needs (numpy comes with: pip install 'wattcal[lab]')."
                 )
+
+
+_COMMON: Final = frozenset({"cpu_s", "busy_s", "wall_s", "operations"})
+
+
+def _order(now: Workload, level: float, cores: int, seed: int) -> dict[str, Any]:
+    """Return what a worker is told for this workload at this level."""
+    if now.command:
+        return {"program": list(now.command)}
+    if now.stress_ng is not None:
+        return {"stress-ng": now.stress_ng, "level": level, "cores": cores}
+    if now.kernel == "inference":
+        return {"serve": level * (now.argument or 0.0), "seed": seed}
+    return {"run": now.kernel, "level": level, "period_s": now.argument}
+
+
+def _check_program(entry: Workload) -> None:
+    """Refuse a program that is not there, before anything is measured."""
+    if entry.stress_ng is not None:
+        if shutil.which("stress-ng") is None:
+            raise NotAvailable(
+                f"{entry.name} needs stress-ng, which is not installed: apt install stress-ng."
+            )
+        known = _stress_ng_methods()
+        if entry.stress_ng not in known:
+            raise NotAvailable(
+                f"Expected a CPU method of stress-ng; got {entry.stress_ng!r}. "
+                f"This one knows {', '.join(known)}."
+            )
+    if entry.command and shutil.which(entry.command[0]) is None:
+        raise NotAvailable(f"Expected a program to run; {entry.command[0]!r} is not one.")
+
+
+def _stress_ng_methods() -> list[str]:
+    """Ask stress-ng for its CPU methods: it lists them where it is given one that it lacks."""
+    asked = ["stress-ng", "--cpu", "1", "--cpu-method", "?"]
+    done = subprocess.run(asked, capture_output=True, text=True, check=False, timeout=10)
+    return (done.stderr + done.stdout).partition("one of:")[2].split()
 
 
 class _Worker:
     """One worker process and the two pipes to it."""
 
-    def __init__(self, period_s: float) -> None:
+    def __init__(self, period_s: float, nice: int) -> None:
         root = str(Path(__file__).resolve().parents[2])
         inherited = os.environ.get("PYTHONPATH")
         path = root if not inherited else root + os.pathsep + inherited
-        self._pending = b""
+        self._pending, self._ended = b"", False
         self.process = subprocess.Popen(
             # -P: a folder `calibration` in the current directory must not shadow ours.
-            [sys.executable, "-P", "-m", f"{__package__}.worker", str(os.getpid()), str(period_s)],
+            [
+                *(sys.executable, "-P", "-m", f"{__package__}.worker"),
+                *(str(os.getpid()), str(period_s), str(nice)),
+            ],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             bufsize=0,
@@ -167,21 +245,39 @@ class _Worker:
 
     def answer(self, timeout_s: float) -> dict[str, Any] | None:
         """Return the next line it says, or `None`, and its end, when there is none in time."""
+        deadline_s = time.monotonic() + timeout_s
+        while True:
+            line = self._line(deadline_s)
+            if line is None:
+                self.process.kill()
+                return None
+            if "ended" not in line:
+                self._ended = False
+                return line
+
+    @property
+    def ended(self) -> bool:
+        """Return whether it has said that the program it started has ended."""
+        if not self._ended:
+            line = self._line(0.0)
+            self._ended = line is not None and "ended" in line
+        return self._ended
+
+    def _line(self, deadline_s: float) -> dict[str, Any] | None:
+        """Return its next line, if there is one by then (CLOCK_MONOTONIC, s)."""
         if self.process.stdout is None:
             return None
-        deadline_s = time.monotonic() + timeout_s
         fd = self.process.stdout.fileno()
         while b"\n" not in self._pending:
-            left_s = deadline_s - time.monotonic()
-            ready = left_s > 0 and select.select([fd], [], [], left_s)[0]
+            left_s = max(deadline_s - time.monotonic(), 0.0)
+            ready = select.select([fd], [], [], left_s)[0]
             piece = os.read(fd, 65536) if ready else b""
             if not piece:
-                self.process.kill()
                 return None
             self._pending += piece
         line, self._pending = self._pending.split(b"\n", 1)
-        answer: dict[str, Any] = json.loads(line)
-        return answer
+        said: dict[str, Any] = json.loads(line)
+        return said
 
     def close(self) -> None:
         """Close its pipes, which ends it; kill it if that takes longer than a second."""

@@ -142,7 +142,7 @@ def test_stopping_from_another_thread_seals_what_there_is(
     timer = threading.Timer(1.0, stop.set)
     timer.start()
     meter = open_meter(address(power))
-    record(find_plan("staircase"), {"wall": meter}, [], writer(tmp_path / "run", SHORT), stop=stop)
+    record(find_plan("quick"), {"wall": meter}, [], writer(tmp_path / "run", SHORT), stop=stop)
     meter.close()
     timer.join()
     run = read_run(tmp_path / "run")
@@ -300,7 +300,7 @@ def test_a_meter_that_stays_away_is_said_and_exits_4(
 def test_ctrl_c_seals_what_was_recorded(
     tmp_path: Path, power: Pzem004tEmulator, times: int
 ) -> None:
-    command = [sys.executable, "-m", "calibration", "record", "--plan", "staircase"]
+    command = [sys.executable, "-m", "calibration", "record", "--plan", "quick"]
     command += ["--meter", address(power), "--estimator", "cpu-load", "-o", str(tmp_path / "run")]
     with subprocess.Popen(
         command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
