@@ -56,6 +56,10 @@ alignment: install  ## the error of the lag over 400 simulated recordings beside
 window-energy: install  ## exact energies of windows from 10 million samples, beside pandas and polars
 	PYTHONPATH=. $(BIN)/python benchmarks/window_energy.py
 
+.PHONY: meters-table
+meters-table: install  ## write the catalogue of meters into README.md
+	$(BIN)/wattcal meters --update README.md
+
 .PHONY: fuzz
 fuzz: install  ## 10 million bytes that no meter sends through every wire format (about half an hour)
 	PYTHONPATH=. $(BIN)/python -m tests.wire.fuzz

@@ -55,6 +55,7 @@ from drivers import (  # noqa: E402 - only from the right one
     entries,
     open_meter,
 )
+from drivers.catalog import find, options_of  # noqa: E402
 from drivers.discovery import (  # noqa: E402
     SerialPort,
     brltty_rules,
@@ -66,6 +67,7 @@ from drivers.emulators.faults import FAULTS, FaultPlan  # noqa: E402
 from drivers.emulators.pmd_usb import PmdUsbEmulator  # noqa: E402
 from drivers.emulators.pmd_usb import synthesise as synthesise_pmd_usb  # noqa: E402
 from drivers.emulators.pzem004t import Pzem004tEmulator  # noqa: E402
+from drivers.probing import Found, ask_port, candidates  # noqa: E402
 
 if TYPE_CHECKING:
     from drivers.stream import Samples
@@ -86,6 +88,7 @@ __all__ = [
     "DriverError",
     "Entry",
     "FaultPlan",
+    "Found",
     "FrameError",
     "Gone",
     "Held",
@@ -104,11 +107,15 @@ __all__ = [
     "Transient",
     "TransportError",
     "Unsupported",
+    "ask_port",
     "brltty_rules",
+    "candidates",
     "channels_of",
     "decode_pmd_usb",
     "entries",
+    "find",
     "open_meter",
+    "options_of",
     "processes",
     "serial_ports",
     "synthesise_pmd_usb",

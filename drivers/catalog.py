@@ -25,10 +25,12 @@ __all__ = [
     "ENTRY_POINT_GROUP",
     "Entry",
     "Evidence",
+    "Option",
     "channels_of",
     "entries",
     "find",
     "open_meter",
+    "options_of",
 ]
 
 ENTRY_POINT_GROUP: Final = "wattcal.drivers"
@@ -46,7 +48,8 @@ class Entry:
     package. `evidence` says, per item, what kind it is (`real`: bytes of real hardware; `spec`:
     the maker's document; `calc`: frames computed from it; `crosscheck`: another implementation)
     and where it is found. `preset` holds the keyword arguments that make driver and emulator of
-    a family this model, for example `{"variant": "sdm230"}`.
+    a family this model, for example `{"variant": "sdm230"}`. `bridges` are the USB ids
+    (`vid:pid`) of the bridge built into the meter; empty where it sits behind any adapter.
 
     A driver class takes a `Transport`, `now_ns` and options, and says as class attributes how its
     line is set: `baud`, and where they differ from 8N1 without handshake `parity`, `stopbits`,
@@ -64,6 +67,7 @@ class Entry:
     emulator: str | None
     evidence: tuple[Evidence, ...]
     preset: Mapping[str, str | int | float] = field(default_factory=dict)
+    bridges: tuple[str, ...] = ()
 
 
 CATALOG: Final[tuple[Entry, ...]] = (
@@ -94,6 +98,7 @@ CATALOG: Final[tuple[Entry, ...]] = (
             ("real", "JimZeyuYang/GPU_Power_Benchmark@4b5c944 plotting/data/*/*/PMD_data.bin"),
             ("spec", "ElmorLabs/PMD-USB@7263a95 PMD/FormPMD.cs"),
         ),
+        bridges=("1a86:7523",),
     ),
 )
 
@@ -147,6 +152,44 @@ def channels_of(model: str) -> tuple[Channel, ...]:
         driver.channels_of(**entry.preset) if entry.preset else driver.channels
     )
     return channels
+
+
+@dataclass(frozen=True, slots=True)
+class Option:
+    """A key of an address: its name, its default as text, and the kind of value, as annotated.
+
+    `default` is None where the driver has none: the address must name it.
+    """
+
+    name: str
+    default: str | None
+    kind: str
+
+
+def options_of(model: str) -> tuple[Option, ...]:
+    """Return the keys that an address of a model may hold: those of the line, then the driver's.
+
+    Raises:
+        Unsupported: there is no such model; the message names those that exist.
+
+    """
+    entry = find(model)
+    driver = _load(entry.driver)
+    line = []
+    if hasattr(driver, "baud"):
+        bauds = getattr(driver, "bauds", ()) or (driver.baud,)
+        line = [
+            Option("baud", "|".join(map(str, bauds)), "int"),
+            Option("parity", getattr(driver, "parity", "N"), "N | E | O"),
+            Option("stopbits", str(getattr(driver, "stopbits", 1)), "int"),
+        ]
+    parameters = inspect.signature(driver).parameters
+    for name, kind in _options_of(driver, entry).items():
+        default = parameters[name].default
+        line.append(
+            Option(name, None if default is inspect.Parameter.empty else str(default), kind)
+        )
+    return tuple(line)
 
 
 def open_meter(

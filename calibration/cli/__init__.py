@@ -25,6 +25,7 @@ __all__ = ["COMMAND_MODULES", "entry", "main"]
 COMMAND_MODULES: Final = (
     "doctor",
     "meters",
+    "emulate",
     "record",
     "runs",
     "datasets",

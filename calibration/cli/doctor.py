@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import textwrap
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
@@ -60,21 +59,12 @@ def _doctor(arguments: argparse.Namespace) -> int:
 
 
 def _paragraph(finding: Finding) -> str:
-    lines = [_fill(f"{_MARKS[finding.state]:<4}  ", f"{finding.subject}: {finding.found}")]
+    from .output import filled
+
+    lines = [filled(f"{_MARKS[finding.state]:<4}  ", f"{finding.subject}: {finding.found}")]
     if finding.cost:
-        lines.append(_fill("      costs  ", finding.cost))
+        lines.append(filled("      costs  ", finding.cost))
     if finding.remedy:
-        lines.append(_fill("      do     ", finding.remedy))
+        lines.append(filled("      do     ", finding.remedy))
     lines += [f"               {line}" for line in finding.commands]
     return "\n".join(lines)
-
-
-def _fill(head: str, text: str) -> str:
-    return textwrap.fill(
-        text,
-        80,
-        initial_indent=head,
-        subsequent_indent=" " * len(head),
-        break_long_words=False,
-        break_on_hyphens=False,
-    )

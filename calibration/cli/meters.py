@@ -1,261 +1,254 @@
-"""`wattcal meters` and `wattcal emulate`: which instruments there are, and one without hardware."""
+"""`wattcal meters`: which instruments can be read, what one of them says, what is plugged in."""
 
 from __future__ import annotations
 
 import argparse
-import contextlib
-import signal
-import sys
-import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ..errors import InputError
 from .help import Help
 
 if TYPE_CHECKING:
-    from ..instruments import FaultPlan, PmdUsbEmulator, Pzem004tEmulator
+    from ..instruments import Accuracy, Channel, Entry, SerialPort
 
-__all__ = ["read_profile", "register"]
-
-_MADE_UP_S = 600.0  # of a PMD-USB stream that is not replayed from a file
+__all__ = ["markdown", "register"]
 
 _METERS = """\
-List the power meters that can be read, and what stands behind each driver: bytes of real
-hardware (real), the maker's document (spec), computed frames (calc), or another implementation
-(crosscheck).
+List the power meters that can be read, what stands behind each driver, and what is plugged in. Of
+evidence there are bytes of real hardware (real), the maker's document (spec), computed frames
+(calc), and another implementation (crosscheck). With a MODEL: its channels and its address.
 
-example:
-  wattcal meters --json"""
-
-_EMULATE = """\
-Be a power meter on a pseudo-terminal, byte for byte, until Ctrl-C: for trying out a recording, or
-a driver, without hardware. The power is constant or follows a CSV file with the columns
-t_s,power_w: each power holds from its time (counted from the start) until the next line's.
+A USB id names a bridge, not the meter behind it. --ask talks to every free USB port, --port to
+the ports that you name (also a pseudo-terminal, socket://HOST:PORT or rfc2217://HOST:PORT); with
+a MODEL only that one is asked for. Nothing is sent without one of the two, because what is a
+harmless question to a meter may be a command to another device.
 
 examples:
-  wattcal emulate pzem-004t --link /tmp/meter --power 60
-  wattcal emulate pzem-004t --link /tmp/meter --profile p.csv --fault late=0.01
-  wattcal emulate pmd-usb   --link /tmp/rails --stream PMD_data.bin"""
+  wattcal meters
+  wattcal meters pzem-004t
+  wattcal meters --ask
+  wattcal meters --port socket://lab:4000 --json"""
+
+_BEGIN = "<!-- meters: written by `make meters-table` -->"
+_END = "<!-- end of meters -->"
 
 
 def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """Add `meters` and `emulate`."""
+    """Add `meters`."""
     meters = commands.add_parser(
         "meters",
-        help="list the power meters that can be read",
+        help="the power meters that can be read, and what is plugged in",
         description=_METERS,
         formatter_class=Help,
     )
+    meters.add_argument("model", nargs="?", metavar="MODEL", help="show (or ask for) one model")
+    meters.add_argument("--ask", action="store_true", help="talk to every free USB port")
+    meters.add_argument(
+        "--port", action="append", default=[], metavar="PORT", help="talk to this port; repeatable"
+    )
+    meters.add_argument(
+        "--limit", type=float, default=30.0, metavar="S", help="seconds per port (default 30)"
+    )
     meters.add_argument("--json", action="store_true", help="print JSON instead of a table")
-    meters.set_defaults(run=_list)
+    meters.add_argument(
+        "--markdown", action="store_true", help="print the catalogue as a Markdown table"
+    )
+    meters.add_argument(
+        "--update", type=Path, metavar="FILE", help="write that table between its marks in a file"
+    )
+    meters.set_defaults(run=_meters)
 
-    emulate = commands.add_parser(
-        "emulate",
-        help="be a power meter on a pseudo-terminal",
-        description=_EMULATE,
-        formatter_class=Help,
-    )
-    emulate.add_argument("model", choices=("pzem-004t", "pmd-usb"), help="which meter to be")
-    emulate.add_argument(
-        "--link", type=Path, required=True, metavar="PATH", help="the name of the emulated port"
-    )
-    power = emulate.add_mutually_exclusive_group()
-    power.add_argument("--power", type=float, metavar="W", help="constant power (default 60)")
-    power.add_argument("--profile", type=Path, metavar="CSV", help="power over time: t_s,power_w")
-    power.add_argument(
-        "--stream",
-        type=Path,
-        metavar="FILE",
-        help="pmd-usb: raw bytes to replay (else 10 min made up)",
-    )
-    emulate.add_argument(
-        "--window",
-        type=float,
-        default=1.0,
-        metavar="S",
-        help="pzem-004t: averaging window (default 1 s; assumed: in no source)",
-    )
-    emulate.add_argument(
-        "--refresh",
-        type=float,
-        default=1.0,
-        metavar="S",
-        help="pzem-004t: time between new values (default 1 s; assumed: in no source)",
-    )
-    emulate.add_argument(
-        "--fault",
-        action="append",
-        default=[],
-        metavar="NAME=PROBABILITY",
-        help="let this share of the answers go wrong; repeatable; an unknown name lists them all",
-    )
-    emulate.add_argument("--seed", type=int, default=0, help="of the faults (default 0)")
-    emulate.add_argument("--seconds", type=float, metavar="S", help="stop by itself after a while")
-    emulate.set_defaults(run=_emulate)
+
+def _meters(arguments: argparse.Namespace) -> int:
+    if arguments.update is not None:
+        return _update(arguments.update)
+    if arguments.markdown:
+        print(markdown())
+        return 0
+    if arguments.ask or arguments.port:
+        from .asking import ask
+
+        return ask(arguments)
+    if arguments.model is not None:
+        return _one(arguments)
+    return _list(arguments)
 
 
 def _list(arguments: argparse.Namespace) -> int:
-    from ..instruments import entries
+    from ..instruments import entries, serial_ports
     from .output import print_json, table
 
     known = entries()
     if arguments.json:
+        print_json([_facts(e) for e in known])
+        return 0
+    rows = [(e.model, e.manufacturer, _evidence(e), "yes" if e.emulator else "no") for e in known]
+    print(table(("model", "maker", "evidence", "emulator"), rows))
+    print("\nplugged in:")
+    ports = [p for p in serial_ports() if not p.console]
+    if not ports:
+        print("  no serial port (wattcal doctor says why)")
+    for port in ports:
+        print("\n".join(_plugged(port)))
+    if ports:
+        print("\nWhich meter it is, only talking tells: wattcal meters --ask")
+    return 0
+
+
+def _plugged(port: SerialPort) -> list[str]:
+    from ..instruments import candidates
+
+    name = f"  {port.by_id or port.device}: {port.usb_id or ''} {port.bridge}"
+    if port.held_by:
+        return [f"{name}, open in {', '.join(port.held_by)}"]
+    own = [e.model for e in candidates(port) if e.bridges and port.usb_id in e.bridges]
+    may = f"perhaps {', '.join(own)}, or" if own else "perhaps"
+    return [name, f"      {may} any meter behind an adapter"]
+
+
+def _facts(entry: Entry) -> dict[str, Any]:
+    return {
+        "model": entry.model,
+        "family": entry.family,
+        "manufacturer": entry.manufacturer,
+        "interfaces": entry.interfaces,
+        "quantities": entry.quantities,
+        "evidence": [{"kind": kind, "where": where} for kind, where in entry.evidence],
+        "emulator": entry.emulator,
+    }
+
+
+def _evidence(entry: Entry) -> str:
+    return " ".join(dict.fromkeys(kind for kind, _ in entry.evidence))
+
+
+# ---- one model
+
+
+def _one(arguments: argparse.Namespace) -> int:
+    from ..instruments import channels_of, find, options_of
+    from .output import filled, print_json
+
+    entry = find(arguments.model)
+    channels, options = channels_of(entry.model), options_of(entry.model)
+    if arguments.json:
         print_json(
-            [
-                {
-                    "model": e.model,
-                    "family": e.family,
-                    "manufacturer": e.manufacturer,
-                    "interfaces": e.interfaces,
-                    "quantities": e.quantities,
-                    "evidence": [{"kind": kind, "where": where} for kind, where in e.evidence],
-                    "emulator": e.emulator,
-                }
-                for e in known
-            ]
+            {
+                **_facts(entry),
+                "bridges": entry.bridges,
+                "options": [
+                    {"name": o.name, "default": o.default, "kind": o.kind} for o in options
+                ],
+                "channels": [_channel_facts(c) for c in channels],
+            }
         )
         return 0
-    rows = [
-        (
-            e.model,
-            e.manufacturer,
-            ", ".join(e.quantities),
-            " ".join(dict.fromkeys(kind for kind, _ in e.evidence)),
-            "yes" if e.emulator else "no",
+    print(f"{entry.model}: {entry.manufacturer} {entry.family}")
+    print(filled("  interfaces  ", ", ".join(entry.interfaces)))
+    for kind, where in entry.evidence:
+        print(filled(f"  {kind:<10}  ", where))
+    print()
+    print(_channel_table(channels))
+    print("\nkeys of its address, MODEL@PORT?KEY=VALUE&..., with their defaults:")
+    words = [o.name if o.default is None else f"{o.name}={o.default}" for o in options]
+    print(filled("  ", "  ".join(words)))
+    return 0
+
+
+def _channel_table(channels: Sequence[Channel]) -> str:
+    from .output import filled, table
+
+    rows = []
+    for c in channels:
+        window = _seconds(c.window_s, c, "window_s")
+        stamp = "-" if c.kind != "mean" else c.stamp_at + _mark(c, "stamp_at")
+        accuracy = "none" if c.accuracy is None else _accuracy(c.accuracy)
+        refresh = _seconds(c.refresh_s, c, "refresh_s")
+        rows.append((c.name, c.unit, f"{c.resolution:.4g}", accuracy, window, refresh, stamp))
+    header = ("channel", "unit", "step", "accuracy, ±", "window", "renewed", "stamp")
+    assumed = sorted({n for c in channels for n in c.assumed})
+    notes = [f"\n* assumed, in no source: {', '.join(assumed)}"] if assumed else []
+    sources = sorted({c.accuracy.source for c in channels if c.accuracy and c.accuracy.source})
+    notes += [filled("accuracy: ", source) for source in sources]
+    return "\n".join([table(header, rows, right="llrllll"), *notes])
+
+
+def _seconds(value: float | None, channel: Channel, name: str) -> str:
+    return "-" if value is None else f"{value:g} s{_mark(channel, name)}"
+
+
+def _mark(channel: Channel, name: str) -> str:
+    return "*" if name in channel.assumed else ""
+
+
+def _accuracy(accuracy: Accuracy) -> str:
+    parts = [
+        f"{100 * share:g} % {of}"
+        for share, of in (
+            (accuracy.of_reading, "rdg"),
+            (accuracy.of_range, "rng"),
+            (accuracy.of_reactive, "Q"),
         )
-        for e in known
+        if share
     ]
-    print(table(("model", "maker", "quantities", "evidence", "emulator"), rows))
-    return 0
+    if accuracy.counts:
+        parts.append(f"{accuracy.counts:g} counts")
+    if accuracy.absolute:
+        parts.append(f"{accuracy.absolute:g}")
+    return (" + ".join(parts) or "0") + ("*" if accuracy.assumed else "")
 
 
-def _emulate(arguments: argparse.Namespace) -> int:
-    faults = _faults(arguments.fault, arguments.seed)
-    with _stopped_by_signals() as stopped:
-        try:
-            emulator = _emulator(arguments, faults)
-        except (OSError, ValueError) as error:
-            raise InputError(str(error)) from None
-        with emulator:
-            print(f"{arguments.model} at {emulator.path}; Ctrl-C ends it.", file=sys.stderr)
-            stopped.wait(arguments.seconds)
-    return 0
-
-
-def _emulator(
-    arguments: argparse.Namespace, faults: FaultPlan
-) -> Pzem004tEmulator | PmdUsbEmulator:
-    from ..instruments import PmdUsbEmulator, Pzem004tEmulator, synthesise_pmd_usb
-
-    power_w = _power(arguments)
-    if arguments.model == "pmd-usb":
-        if arguments.stream is not None:
-            data = arguments.stream.read_bytes()
-        else:
-            data = synthesise_pmd_usb(power_w, min(arguments.seconds or _MADE_UP_S, _MADE_UP_S))
-        return PmdUsbEmulator(data, link=arguments.link, speed=1.0, faults=faults)
-    if arguments.stream is not None:
-        raise InputError("--stream replays a pmd-usb; pzem-004t takes --power or --profile.")
-    return Pzem004tEmulator(
-        _from_now(power_w),
-        link=arguments.link,
-        window_s=arguments.window,
-        refresh_s=arguments.refresh,
-        faults=faults,
-    )
-
-
-def _power(arguments: argparse.Namespace) -> Callable[[float], float]:
-    if arguments.profile is not None:
-        return read_profile(arguments.profile)
-    watts: float = 60.0 if arguments.power is None else arguments.power
-    if not 0.0 <= watts < 1e5:
-        raise InputError(f"--power expects watts from 0 to 100000; got {watts:g}.")
-    return lambda _t_s: watts
-
-
-def _from_now(power_w: Callable[[float], float]) -> Callable[[float], float]:
-    """Shift a profile that begins at zero to monotonic seconds that begin now."""
-    import time
-
-    begin_s = time.monotonic()
-    return lambda t_s: power_w(t_s - begin_s)
-
-
-def read_profile(path: Path) -> Callable[[float], float]:
-    """Read `t_s,power_w` lines; return power in W as a function of seconds since the start.
-
-    Raises:
-        InputError: the file cannot be read as such; the message names the line.
-
-    """
-    import bisect
-    import csv
-    import math
-
-    try:
-        with path.open(newline="", encoding="utf-8") as file:
-            rows = list(csv.reader(file))
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise InputError(f"The profile {path} cannot be read: {error}.") from None
-    header = [cell.strip() for cell in rows[0]] if rows else []
-    if header != ["t_s", "power_w"]:
-        raise InputError(
-            f"{path}: expected the header t_s,power_w in line 1; got {','.join(header)!r}."
-        )
-    times_s, powers_w = list[float](), list[float]()
-    for number, row in enumerate(rows[1:], start=2):
-        if not row:
-            continue
-        try:
-            t_s, watts = (float(cell) for cell in row)
-        except ValueError:
-            raise InputError(
-                f"{path}, line {number}: expected two numbers; got {','.join(row)!r}."
-            ) from None
-        if not math.isfinite(t_s) or not 0.0 <= watts < 1e5:
-            raise InputError(
-                f"{path}, line {number}: expected a time and 0 to 100000 W; got {','.join(row)!r}."
-            )
-        if times_s and t_s <= times_s[-1]:
-            raise InputError(
-                f"{path}, line {number}: expected a time after {times_s[-1]:g} s; got {t_s:g} s."
-            )
-        times_s.append(t_s)
-        powers_w.append(watts)
-    if not times_s:
-        raise InputError(f"{path}: expected lines t_s,power_w below the header; there are none.")
-    return lambda t_s: powers_w[max(0, bisect.bisect_right(times_s, t_s) - 1)]
-
-
-def _faults(pairs: list[str], seed: int) -> FaultPlan:
-    from ..instruments import FaultPlan
-
-    rates: dict[str, float] = {}
-    for pair in pairs:
-        name, _, text = pair.partition("=")
-        try:
-            rates[name] = float(text)
-        except ValueError:
-            raise InputError(f"--fault expects NAME=PROBABILITY; got {pair!r}.") from None
-    try:
-        return FaultPlan(rates, seed=seed)
-    except ValueError as error:
-        raise InputError(str(error)) from None
-
-
-@contextlib.contextmanager
-def _stopped_by_signals() -> Iterator[threading.Event]:
-    """Yield an event that Ctrl-C and SIGTERM set, so that the port is taken away in any case."""
-    stopped = threading.Event()
-    before = {
-        number: signal.signal(number, lambda _number, _frame: stopped.set())
-        for number in (signal.SIGINT, signal.SIGTERM)
+def _channel_facts(c: Channel) -> dict[str, Any]:
+    return {
+        "name": c.name,
+        "quantity": c.quantity,
+        "unit": c.unit,
+        "kind": c.kind,
+        "resolution": c.resolution,
+        "accuracy": None
+        if c.accuracy is None
+        else {
+            "limit": _accuracy(c.accuracy),
+            "source": c.accuracy.source,
+            "assumed": c.accuracy.assumed,
+        },
+        "window_s": c.window_s,
+        "refresh_s": c.refresh_s,
+        "stamp_at": c.stamp_at,
+        "wrap": c.wrap,
+        "range_min": c.range_min,
+        "range_max": c.range_max,
+        "assumed": c.assumed,
     }
+
+
+# ---- the table of the README
+
+
+def markdown() -> str:
+    """Return the catalogue of this package as a Markdown table; other packages' are left out."""
+    from ..instruments import CATALOG
+
+    rows = [
+        f"| `{e.model}` | {e.manufacturer} {e.family} | {', '.join(e.interfaces)} "
+        f"| {', '.join(q.replace('_', ' ') for q in e.quantities)} "
+        f"| {', '.join(_evidence(e).split())} |"
+        for e in CATALOG
+    ]
+    head = ["| model | instrument | interface | quantities | evidence |", "|---|---|---|---|---|"]
+    return "\n".join([*head, *rows])
+
+
+def _update(path: Path) -> int:
     try:
-        yield stopped
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        text = path.read_text(encoding="utf-8")
+        before, _, rest = text.partition(_BEGIN)
+        _, end, after = rest.partition(_END)
+        if not end:
+            raise InputError(f"{path}: expected the lines {_BEGIN} and {_END}; they are missing.")
+        path.write_text(f"{before}{_BEGIN}\n\n{markdown()}\n\n{_END}{after}", encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{path} cannot be read or written: {error}.") from None
+    return 0

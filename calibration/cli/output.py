@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 import math
 import sys
+import textwrap
 import time
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-__all__ = ["Progress", "print_json", "table"]
+__all__ = ["Progress", "filled", "print_json", "table"]
 
 
 def print_json(value: Any) -> None:
@@ -43,6 +44,18 @@ def table(header: Sequence[str], rows: Iterable[Sequence[str]], *, right: str = 
 
     rule = "  ".join("-" * w for w in widths)
     return "\n".join([line(cells[0]), rule, *[line(r) for r in cells[1:]]])
+
+
+def filled(head: str, text: str) -> str:
+    """Return `text` in 80 columns behind `head`, the next lines indented as far."""
+    return textwrap.fill(
+        text,
+        80,
+        initial_indent=head,
+        subsequent_indent=" " * len(head),
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
 
 
 class Progress:

@@ -1,4 +1,4 @@
-"""`wattcal meters` and `wattcal emulate`, and the one file that names `drivers`."""
+"""`wattcal meters` (the catalogue) and `wattcal emulate`, and the one file that names `drivers`."""
 
 from __future__ import annotations
 
@@ -14,9 +14,10 @@ import jsonschema
 import pytest
 
 from calibration.cli import main
-from calibration.cli.meters import read_profile
+from calibration.cli.emulate import read_profile
+from calibration.cli.meters import markdown
 from calibration.errors import InputError
-from calibration.instruments import Gone, open_meter
+from calibration.instruments import CATALOG, Gone, open_meter
 
 ROOT = Path(__file__).parent.parent.parent
 
@@ -31,9 +32,59 @@ def test_the_list_of_meters(capsys: pytest.CaptureFixture[str]) -> None:
 def test_the_list_of_meters_as_json(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["meters", "--json"]) == 0
     listed = json.loads(capsys.readouterr().out)
-    assert [m["model"] for m in listed] == ["pzem-004t", "pmd-usb"]
+    assert [m["model"] for m in listed] == [e.model for e in CATALOG]
     schema = json.loads((ROOT / "calibration" / "schema" / "meters-1.0.json").read_text())
     jsonschema.validate(listed, schema)
+
+
+@pytest.mark.parametrize("model", [e.model for e in CATALOG])
+def test_one_meter_in_80_columns_and_as_json(
+    model: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["meters", model]) == 0
+    out = capsys.readouterr().out
+    assert max(map(len, out.splitlines())) <= 80, out
+    assert main(["meters", model, "--json"]) == 0
+    shown = json.loads(capsys.readouterr().out)
+    schema = json.loads((ROOT / "calibration" / "schema" / "meter-1.0.json").read_text())
+    jsonschema.validate(shown, schema)
+    assert {c["quantity"] for c in shown["channels"]} == set(shown["quantities"])
+    for channel in shown["channels"]:
+        assert channel["name"] in out
+
+
+def test_the_page_of_a_meter_says_what_is_assumed(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["meters", "PZEM-004T"]) == 0
+    out = capsys.readouterr().out
+    (power,) = [line for line in out.splitlines() if line.startswith("power_w")]
+    assert power.split()[:6] == ["power_w", "W", "0.1", "0.5", "%", "rdg"]
+    assert "1 s*" in power
+    assert "* assumed, in no source:" in out
+    assert "baud=9600" in out
+
+
+def test_an_unknown_meter_is_one_sentence(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["meters", "pzem-005"]) == 4
+    assert "Expected one of the meters pzem-004t" in capsys.readouterr().err
+
+
+def test_the_readme_holds_the_catalogue() -> None:
+    """After a new row: `make meters-table`."""
+    assert f"\n{markdown()}\n" in (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def test_the_table_is_written_between_its_marks(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    page = tmp_path / "page.md"
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    page.write_text(text.replace("`pzem-004t`", "`old`"))
+    assert main(["meters", "--update", str(page)]) == 0
+    assert page.read_text() == text
+    page.write_text("nothing")
+    assert main(["meters", "--update", str(page)]) == 3
+    assert "they are missing" in capsys.readouterr().err
+    assert page.read_text() == "nothing"
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

@@ -1,0 +1,207 @@
+"""Who is behind a port: asked in a polite order, in bounded time, and never a port in use."""
+
+from __future__ import annotations
+
+import json
+import socket
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import jsonschema
+import pytest
+
+from calibration.cli import main
+from drivers import Busy, DeviceError, Entry, Timeout, entries, open_meter
+from drivers.discovery import SerialPort
+from drivers.emulators.pmd_usb import PmdUsbEmulator, synthesise
+from drivers.emulators.pzem004t import Pzem004tEmulator
+from drivers.errors import Gone
+from drivers.probing import ask_port, candidates
+
+ROOT = Path(__file__).parent.parent.parent
+SCHEMA = json.loads((ROOT / "calibration/schema/meters-asked-1.0.json").read_text())
+
+ANY = Entry("any", "Any", "ACME", (), (), ".meters.pzem004t:Pzem004t", None, ())
+OWN = Entry("own", "Own", "ACME", (), (), ".meters.pmd_usb:PmdUsb", None, (), {}, ("1a86:7523",))
+CH340 = SerialPort("/dev/ttyUSB0", 0x1A86, 0x7523)
+FTDI = SerialPort("/dev/ttyUSB0", 0x0403, 0x6001)
+
+
+@pytest.mark.parametrize(
+    ("port", "expected"),
+    [
+        (CH340, ["own", "any"]),
+        (FTDI, ["any"]),
+        (SerialPort("/dev/ttyS1"), ["own", "any"]),  # nothing is known of what is behind it
+        (None, ["own", "any"]),
+    ],
+)
+def test_meters_with_a_bridge_of_their_own_come_first(
+    port: SerialPort | None, expected: list[str]
+) -> None:
+    assert [e.model for e in candidates(port, [ANY, OWN])] == expected
+
+
+class Shelf:
+    """Meters that answer as they are told; notes who was asked, on a clock of its own."""
+
+    def __init__(self, answers: Mapping[str, Exception | None]) -> None:
+        self.answers, self.asked, self.open = answers, list[str](), 0
+        self.now = 0
+
+    def open_at(self, address: str) -> Shelf:
+        model = address.partition("@")[0]
+        self.asked.append(model)
+        self.now += 2_000_000_000
+        self.open += 1
+        return self
+
+    def identify(self) -> Mapping[str, str]:
+        answer = self.answers.get(self.asked[-1], Timeout("silence"))
+        if answer is not None:
+            raise answer
+        return {"model": self.asked[-1]}
+
+    def close(self) -> None:
+        self.open -= 1
+
+
+def family(*models: str, driver: str = ".meters.pzem004t:Pzem004t") -> list[Entry]:
+    return [Entry(m, m, "ACME", (), (), driver, None, ()) for m in models]
+
+
+MODELS = [*family("a1", "a2", "a3"), *family("b1", "b2", driver=".meters.pmd_usb:PmdUsb")]
+
+
+def test_a_silent_family_is_asked_once() -> None:
+    shelf = Shelf({"b2": None, "b1": DeviceError("a b2")})
+    found = ask_port("x", MODELS, open_at=shelf.open_at, now_ns=lambda: shelf.now)
+    assert shelf.asked == ["a1", "b1", "b2"]
+    assert (found.model, found.address, found.tried) == ("b2", "b2@x", ("a1", "b1", "b2"))
+    assert shelf.open == 0
+
+
+def test_time_is_bounded() -> None:
+    shelf = Shelf({f"a{i}": DeviceError("another") for i in (1, 2, 3)})
+    found = ask_port("x", MODELS, limit_s=3.0, open_at=shelf.open_at, now_ns=lambda: shelf.now)
+    assert found.model is None
+    assert found.tried == ("a1", "a2")
+    assert found.why == "3 s were over"
+
+
+def test_a_port_that_cannot_be_used_is_not_asked_again() -> None:
+    shelf = Shelf({"a1": Gone("The port has vanished.")})
+    found = ask_port("x", MODELS, open_at=shelf.open_at, now_ns=lambda: shelf.now)
+    assert (found.model, found.tried, found.why) == (None, ("a1",), "The port has vanished.")
+
+    def busy(_address: str) -> Shelf:
+        raise Busy("Held.")
+
+    assert ask_port("x", MODELS, open_at=busy).why == "Held."
+
+
+def ask(capsys: pytest.CaptureFixture[str], *arguments: str) -> list[dict[str, object]]:
+    assert main(["meters", *arguments, "--json"]) == 0
+    found: list[dict[str, object]] = json.loads(capsys.readouterr().out)
+    jsonschema.validate(found, SCHEMA)
+    return found
+
+
+def test_an_emulated_meter_is_found_by_talking(capsys: pytest.CaptureFixture[str]) -> None:
+    with Pzem004tEmulator(50.0, address=7) as emulator:
+        (found,) = ask(capsys, "--port", emulator.path, "pzem-004t")
+        assert found["model"] == "pzem-004t"
+        assert found["identity"]["unit"] == "7"  # type: ignore[index]
+        meter = open_meter(str(found["address"]))
+        assert meter.identify()["model"] == "pzem-004t"
+        meter.close()
+        assert main(["meters", "--port", emulator.path, "pzem-004t"]) == 0
+        assert "pzem-004t says: " in capsys.readouterr().out
+
+
+def test_the_whole_catalogue_is_told_apart_on_a_port(capsys: pytest.CaptureFixture[str]) -> None:
+    """A PMD-USB takes single bytes as commands: no question to another meter may reach it."""
+    with PmdUsbEmulator(synthesise(100.0, 5.0), speed=1.0) as emulator:
+        (found,) = ask(capsys, "--port", emulator.path)
+        assert found["model"] == "pmd-usb"
+        assert emulator.device.forbidden == []
+
+
+def test_a_port_in_use_is_left_alone(capsys: pytest.CaptureFixture[str]) -> None:
+    with Pzem004tEmulator(50.0) as emulator:
+        meter = open_meter(f"pzem-004t@{emulator.path}")
+        (found,) = ask(capsys, "--port", emulator.path)
+        assert found["model"] is None
+        assert "held by another process" in str(found["why"])
+        assert emulator.log == ()
+        meter.close()
+
+
+def test_a_held_usb_port_is_not_even_opened(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    held = SerialPort("/dev/ttyUSB7", 0x1A86, 0x7523, held_by=("minicom (41)",))
+    monkeypatch.setattr("calibration.instruments.serial_ports", lambda: (held,))
+    (found,) = ask(capsys, "--ask")
+    assert found["why"] == "open in minicom (41); it is left alone"
+    assert main(["meters"]) == 0
+    out = capsys.readouterr().out
+    assert "/dev/ttyUSB7: 1a86:7523 WCH CH340, open in minicom (41)" in out
+
+
+def test_a_free_usb_port_names_who_it_may_be(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("calibration.instruments.serial_ports", lambda: (CH340,))
+    assert main(["meters"]) == 0
+    out = capsys.readouterr().out
+    assert "perhaps pmd-usb" in out
+    assert max(map(len, out.splitlines())) <= 80
+
+
+@pytest.fixture
+def silence() -> Iterator[str]:
+    """Yield the address of somebody who never answers."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        held: list[socket.socket] = []
+        stop = threading.Event()
+
+        def serve() -> None:
+            server.settimeout(0.05)
+            while not stop.is_set():
+                try:
+                    held.append(server.accept()[0])
+                except TimeoutError:
+                    continue
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        yield f"socket://127.0.0.1:{server.getsockname()[1]}"
+        stop.set()
+        thread.join()
+        for connection in held:
+            connection.close()
+
+
+def test_silence_ends_in_time(silence: str, capsys: pytest.CaptureFixture[str]) -> None:
+    began_s = time.monotonic()
+    (found,) = ask(capsys, "--port", silence, "--limit", "1")
+    assert found["model"] is None
+    assert time.monotonic() - began_s < 10.0  # the limit, and whoever was being asked then
+    assert found["why"] in ("1 s were over", "nobody that is known answered")
+
+
+def test_no_port_and_a_wrong_limit(capsys: pytest.CaptureFixture[str]) -> None:
+    (found,) = ask(capsys, "--port", "/dev/no-such-port")
+    assert "there is none" in str(found["why"])
+    assert main(["meters", "--ask", "--limit", "0"]) == 3
+    assert "--limit expects seconds" in capsys.readouterr().err
+
+
+def test_every_bridge_is_written_as_lsusb_prints_it() -> None:
+    for entry in entries():
+        for bridge in entry.bridges:
+            vid, pid = bridge.split(":")
+            assert f"{int(vid, 16):04x}:{int(pid, 16):04x}" == bridge
