@@ -27,6 +27,8 @@ __all__ = [
     "Evidence",
     "Option",
     "channels_of",
+    "driver_of",
+    "emulator_of",
     "entries",
     "find",
     "open_meter",
@@ -56,6 +58,10 @@ class Entry:
     `rtscts`, and the states of the lines `dtr` and `rts`. `bauds` are the speeds to try when the
     port is opened and the address names none. `channels` is the table of its quantities; of a
     model with a preset it is what the static method `channels_of(**preset)` returns.
+
+    An emulator class is called with the power in W (a constant or a function of monotonic seconds)
+    and, by name, `link`, `faults`, `now_ns` and options; its `device`, called with the power and
+    the options, makes the bare instrument.
     """
 
     model: str
@@ -139,6 +145,23 @@ def find(model: str) -> Entry:
     )
 
 
+def driver_of(entry: Entry) -> Any:
+    """Return the class of an entry's driver; it takes `**entry.preset` beside its options."""
+    return _load(entry.driver)
+
+
+def emulator_of(entry: Entry) -> Any:
+    """Return the class of an entry's emulator: `emulator_of(e)(power_w, link=..., **e.preset)`.
+
+    Raises:
+        Unsupported: this instrument has no emulator.
+
+    """
+    if entry.emulator is None:
+        raise Unsupported(f"{entry.model} has no emulator.")
+    return _load(entry.emulator)
+
+
 def channels_of(model: str) -> tuple[Channel, ...]:
     """Return the channel table of a model, without opening one.
 
@@ -147,7 +170,7 @@ def channels_of(model: str) -> tuple[Channel, ...]:
 
     """
     entry = find(model)
-    driver = _load(entry.driver)
+    driver = driver_of(entry)
     channels: tuple[Channel, ...] = (
         driver.channels_of(**entry.preset) if entry.preset else driver.channels
     )
@@ -206,7 +229,7 @@ def open_meter(
 
     """
     entry = find(split_address(address)[0])
-    driver = _load(entry.driver)
+    driver = driver_of(entry)
     known = _options_of(driver, entry)
     parsed = parse_address(address, known)
     for name in options:

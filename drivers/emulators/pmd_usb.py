@@ -15,12 +15,13 @@ from pathlib import Path
 from typing import Final
 
 from .faults import FaultPlan
-from .served import PtyServer, Responder
+from .served import Link, PtyServer, Responder
 
 __all__ = ["PmdUsbDevice", "PmdUsbEmulator", "synthesise"]
 
 # 18 bytes every 614 counts of a clock of 2934.5 counts per ms.
-BYTES_PER_S: Final = 18 * 2_934_500.0 / 614
+TICKS_PER_S: Final = 2_934_500.0
+BYTES_PER_S: Final = 18 * TICKS_PER_S / 614
 _WELCOME: Final = b"ElmorLabs PMD-USB"
 _LENGTHS: Final = {0x07: 4, 0x08: 17}
 _FORBIDDEN: Final = (0x05, 0xF0, 0xF1)
@@ -30,12 +31,19 @@ _CHUNK: Final = 8192
 class PmdUsbDevice:
     """The instrument without its port.
 
-    `speed` is the pace of the replay: 1 is that of the real one, None is as fast as the
-    client reads, without losing a byte. At a given pace, what the line does not take is lost.
+    `source` is a recorded stream, or the power in W to make one up from: a constant or a function
+    of monotonic seconds. `speed` is the pace of a replay: 1 is that of the real one, None is as
+    fast as the client reads, without losing a byte. At a given pace, and where it is made up, what
+    the line does not take is lost.
     """
 
-    def __init__(self, data: bytes, *, speed: float | None = None) -> None:
-        self._data, self._speed = data, speed
+    def __init__(
+        self, source: bytes | Callable[[float], float] | float, *, speed: float | None = None
+    ) -> None:
+        self._data = source if isinstance(source, bytes) else b""
+        self._power_w = None if isinstance(source, bytes) else _function(source)
+        self._frames: _Frames | None = None
+        self._speed = speed
         self.baud = 115_200
         self.forbidden: list[int] = []
         self._now_s = 0.0
@@ -45,7 +53,7 @@ class PmdUsbDevice:
     @property
     def finished(self) -> bool:
         """Whether the whole stream has been sent."""
-        return self._at >= len(self._data)
+        return self._power_w is None and self._at >= len(self._data)
 
     def advance(self, t_s: float) -> None:
         """Take note of the time."""
@@ -71,6 +79,8 @@ class PmdUsbDevice:
             answer = b"\xee\x0a\x06"
         elif code == 0x07:
             self._started_s = self._now_s if command[1] else None
+            if self._power_w is not None:
+                self._frames = _Frames(self._power_w, self._now_s)
         elif code == 0x08:
             self.baud = int.from_bytes(command[1:5], "little")
         elif code in _FORBIDDEN:
@@ -81,6 +91,8 @@ class PmdUsbDevice:
         """Return the next bytes of the stream that are to be sent by `t_s`."""
         if self._started_s is None or self.finished:
             return b""
+        if self._frames is not None:
+            return self._frames.until(t_s)
         end = self._at + _CHUNK
         if self._speed is not None:
             end = min(end, int((t_s - self._started_s) * BYTES_PER_S * self._speed))
@@ -90,46 +102,74 @@ class PmdUsbDevice:
 
     def sent(self, count: int) -> None:
         """Go on behind what was sent; at a given pace also behind what was lost."""
-        self._at += count if self._speed is None else self._offered
+        if self._frames is not None:
+            self._frames.forget()
+        else:
+            self._at += count if self._speed is None else self._offered
 
 
 class PmdUsbEmulator(PtyServer):
-    """The instrument on a pty; a context manager. `path` is what a client opens."""
+    """The instrument on a pty or a TCP port; a context manager. `path` is what a client opens."""
+
+    device = PmdUsbDevice
 
     def __init__(
         self,
-        data: bytes | Path,
+        source: bytes | Path | Callable[[float], float] | float,
         *,
-        link: Path | None = None,
+        link: Link = None,
         speed: float | None = None,
         faults: FaultPlan | None = None,
         now_ns: Callable[[], int] = time.monotonic_ns,
     ) -> None:
-        raw = data.read_bytes() if isinstance(data, Path) else data
         self.faults = faults or FaultPlan()
-        self.device = PmdUsbDevice(raw, speed=speed)
-        super().__init__(
-            Responder(self.device, self.faults), link, streamer=self.device, now_ns=now_ns
+        self.instrument = self.device(
+            source.read_bytes() if isinstance(source, Path) else source, speed=speed
         )
+        super().__init__(Responder(self.instrument, self.faults), link, now_ns=now_ns)
 
     def unplug(self) -> None:
         """Let the port vanish; the device, which lives on USB power, forgets that it streamed."""
         super().unplug()
-        self.device.reboot()
+        self.instrument.reboot()
 
 
-def synthesise(power_w: Callable[[float], float] | float, duration_s: float) -> bytes:
-    """Make up a stream: all power on PCIe 2 at 12.1 V, the real one's uneven steps of the clock.
+class _Frames:
+    """Makes frames: all power on PCIe 2 at 12.1 V, the real one's uneven steps of the clock.
 
     Steps: 602 counts, 724 at every 11th frame and 980 at every 64th, which is 615 on average.
     """
-    volt = round(12.1 / 0.007568)
-    out, tick, index = bytearray(), 0, 0
-    while tick < duration_s * 2_934_500:
-        watt = power_w(tick / 2_934_500) if callable(power_w) else power_w
-        ampere = round(watt / (volt * 0.007568) / 0.0488)
-        words = (volt, 0, volt, ampere, volt, 0, volt, -1)
-        out += struct.pack("<9H", tick & 0xFFFF, *((w << 4) & 0xFFFF for w in words))
-        index += 1
-        tick += 980 if index % 64 == 0 else 724 if index % 11 == 0 else 602
-    return bytes(out)
+
+    _VOLT: Final = round(12.1 / 0.007568)
+
+    def __init__(self, power_w: Callable[[float], float], start_s: float) -> None:
+        self._power_w, self._start_s = power_w, start_s
+        self._tick = self._index = 0
+        self._made = bytearray()
+
+    def until(self, t_s: float) -> bytes:
+        """Return the frames up to `t_s` that are not forgotten."""
+        end = (t_s - self._start_s) * TICKS_PER_S
+        while self._tick < end:
+            watt = self._power_w(self._start_s + self._tick / TICKS_PER_S)
+            ampere = round(watt / (self._VOLT * 0.007568) / 0.0488)
+            words = (self._VOLT, 0, self._VOLT, ampere, self._VOLT, 0, self._VOLT, -1)
+            self._made += struct.pack(
+                "<9H", self._tick & 0xFFFF, *((w << 4) & 0xFFFF for w in words)
+            )
+            self._index += 1
+            self._tick += 980 if self._index % 64 == 0 else 724 if self._index % 11 == 0 else 602
+        return bytes(self._made)
+
+    def forget(self) -> None:
+        """Begin anew behind what was returned."""
+        self._made.clear()
+
+
+def synthesise(power_w: Callable[[float], float] | float, duration_s: float) -> bytes:
+    """Make up a stream of this length, its power a constant or a function of seconds from 0 on."""
+    return _Frames(_function(power_w), 0.0).until(duration_s)
+
+
+def _function(power_w: Callable[[float], float] | float) -> Callable[[float], float]:
+    return power_w if callable(power_w) else (lambda _t_s: power_w)

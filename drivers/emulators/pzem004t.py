@@ -11,15 +11,15 @@ factor stay constant are assumed: they stand in no source.
 
 from __future__ import annotations
 
+import math
 import time
 from collections import deque
 from collections.abc import Callable
-from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from ..modbus import crc16, framed
-from .faults import FaultPlan
-from .served import PtyServer, Responder
+from .faults import MODBUS_FAULTS, FaultPlan
+from .served import Link, PtyServer, Responder
 
 __all__ = ["Pzem004tDevice", "Pzem004tEmulator"]
 
@@ -31,7 +31,13 @@ _ENERGY_LIMIT_WH: Final = 9_999_990
 
 
 class Pzem004tDevice:
-    """The instrument without its port; `power_w` is called with monotonic seconds."""
+    """The instrument without its port; `power_w` is called with monotonic seconds.
+
+    The mains voltage wanders about `voltage_v` by `wander_v`, a new value at every
+    refresh, as a real one does: a voltage that stands still is the mark of a held meter.
+    """
+
+    faults = MODBUS_FAULTS
 
     def __init__(
         self,
@@ -40,17 +46,19 @@ class Pzem004tDevice:
         window_s: float = 1.0,
         refresh_s: float = 1.0,
         voltage_v: float = 230.0,
+        wander_v: float = 0.4,
         frequency_hz: float = 50.0,
         power_factor: float = 0.95,
-        address: int = 1,
+        unit: int = 1,
         energy_wh: float = 0.0,
     ) -> None:
         for name, value in (("window_s", window_s), ("refresh_s", refresh_s)):
             if not 0 < value < 1e6:
                 raise ValueError(f"{name} must be a positive number of seconds; got {value:g}.")
         self._power_w = power_w if callable(power_w) else (lambda _t_s: power_w)
+        self._voltage_v, self._wander_v = voltage_v, wander_v
         self.voltage_v, self.frequency_hz, self.power_factor = voltage_v, frequency_hz, power_factor
-        self.address, self.alarm_w = address, 23_000
+        self.unit, self.alarm_w = unit, 23_000
         self._energy_wh = energy_wh
         self._steps = max(1, round(refresh_s / _STEP_S))
         self._step_s = refresh_s / self._steps
@@ -73,10 +81,15 @@ class Pzem004tDevice:
                 self._energy_wh += power_w * self._step_s / 3600.0
             if self._count % self._steps == 0:
                 self._shown_w = sum(self._recent) / len(self._recent)
+                self.voltage_v = self._voltage_v + self._wander_v * math.sin(end_s)
 
     def reboot(self) -> None:
         """Restart: forget the window and the phase of the refresh; the energy register survives."""
         self._start_s = None
+
+    def reset_counters(self) -> None:
+        """Let the energy register begin anew, as function 42 does."""
+        self._energy_wh = 0.0
 
     def take(self, buffer: bytes) -> tuple[bytes, bytes, bytes]:
         """Split (question, answer, rest) off the bytes received; other devices' get no answer."""
@@ -93,21 +106,21 @@ class Pzem004tDevice:
     def _answer(self, request: bytes) -> bytes:
         """Answer as the manual, section 2, says: 03, 04, 06 and 42; an exception otherwise."""
         address, function = request[0], request[1]
-        if address not in (self.address, _ANY_ADDRESS):
+        if address not in (self.unit, _ANY_ADDRESS):
             return b""  # address 0 is a broadcast, which nobody answers
-        head = bytes((self.address, function))
+        head = bytes((self.unit, function))
         if function == 0x42:
-            self._energy_wh = 0.0
+            self.reset_counters()
             return framed(head)
         first, value = int.from_bytes(request[2:4], "big"), int.from_bytes(request[4:6], "big")
         if function == 0x06:
             return self._write(head, request, first, value)
-        tables = {0x03: (0, self.alarm_w, self.address), 0x04: self._registers()}
+        tables = {0x03: (0, self.alarm_w, self.unit), 0x04: self._registers()}
         if function not in tables:
-            return framed(bytes((self.address, function | 0x80, 1)))
+            return framed(bytes((self.unit, function | 0x80, 1)))
         words = tables[function][first : first + value]
         if not words or len(words) != value:
-            return framed(bytes((self.address, function | 0x80, 2)))
+            return framed(bytes((self.unit, function | 0x80, 2)))
         block = b"".join(w.to_bytes(2, "big") for w in words)
         return framed(head + bytes((len(block),)) + block)
 
@@ -115,7 +128,7 @@ class Pzem004tDevice:
         if register == 1 and value <= 23_000:
             self.alarm_w = value
         elif register == 2 and 1 <= value <= 0xF7:
-            self.address = value
+            self.unit = value
         else:
             return framed(bytes((head[0], 0x86, 2 if register not in (1, 2) else 3)))
         return framed(head + request[2:6])
@@ -145,39 +158,25 @@ def _low_first(value: int) -> tuple[int, int]:
 
 
 class Pzem004tEmulator(PtyServer):
-    """The instrument on a pty; a context manager.
+    """The instrument on a pty or a TCP port; a context manager.
 
     `power_w` is a constant or a function of monotonic seconds; it is called from the emulator's
-    thread, for instants a few hundredths of a second in the past. `path` is what a client opens.
+    thread, for instants a few hundredths of a second in the past. `options` are those of
+    `Pzem004tDevice`. `path` is what a client opens.
     """
+
+    device = Pzem004tDevice
 
     def __init__(
         self,
         power_w: Callable[[float], float] | float,
         *,
-        link: Path | None = None,
-        window_s: float = 1.0,
-        refresh_s: float = 1.0,
-        voltage_v: float = 230.0,
-        frequency_hz: float = 50.0,
-        power_factor: float = 0.95,
-        address: int = 1,
-        energy_wh: float = 0.0,
+        link: Link = None,
         faults: FaultPlan | None = None,
         reply_delay_s: float = 0.0,
         now_ns: Callable[[], int] = time.monotonic_ns,
+        **options: Any,
     ) -> None:
-        device = Pzem004tDevice(
-            power_w,
-            window_s=window_s,
-            refresh_s=refresh_s,
-            voltage_v=voltage_v,
-            frequency_hz=frequency_hz,
-            power_factor=power_factor,
-            address=address,
-            energy_wh=energy_wh,
-        )
         self.faults = faults or FaultPlan()
-        super().__init__(
-            Responder(device, self.faults), link, reply_delay_s=reply_delay_s, now_ns=now_ns
-        )
+        responder = Responder(self.device(power_w, **options), self.faults)
+        super().__init__(responder, link, reply_delay_s=reply_delay_s, now_ns=now_ns)

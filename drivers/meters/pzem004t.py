@@ -38,6 +38,7 @@ from typing import Final
 
 from ..errors import Implausible, Transient
 from ..formats import Format
+from ..held import CounterWatch, HeldWatch
 from ..modbus import (
     READ_HOLDING,
     READ_INPUT,
@@ -54,6 +55,7 @@ __all__ = ["ANY_ADDRESS", "CHANNELS", "FORMATS", "Pzem004t", "decode", "parse", 
 
 ANY_ADDRESS: Final = 0xF8
 
+_REFRESH_S: Final = 1.0
 _MANUAL: Final = "PZEM-004T V3.0 User Manual, section 1"
 _HALF_PERCENT: Final = Accuracy(of_reading=0.005, source=_MANUAL)
 _ONE_PERCENT: Final = Accuracy(of_reading=0.01, source=_MANUAL)
@@ -72,9 +74,10 @@ def _channel(
         resolution=float(scale),
         accuracy=accuracy,
         window_s=1.0,
+        refresh_s=_REFRESH_S,
         range_min=low,
         range_max=high,
-        assumed=("window_s", "stamp_at"),
+        assumed=("window_s", "refresh_s", "stamp_at"),
     )
 
 
@@ -178,6 +181,9 @@ class Pzem004t:
         # An answer takes 34 ms on the wire; 0.3 s leaves room for adapters and network bridges.
         self._ask = partial(ask, transport, reply_s=reply_s, now_ns=now_ns)
         self._count = _BLOCK
+        self._held = HeldWatch([c.name for c in CHANNELS], refresh_s=_REFRESH_S)
+        # Its end and what comes after it stand in no source, so a fall is a reset.
+        self._energy = CounterWatch("energy_j")
 
     def identify(self) -> Mapping[str, str]:
         """Ask for the module's own address and its alarm threshold."""
@@ -194,7 +200,14 @@ class Pzem004t:
         }
 
     def read(self) -> Reading:
-        """Take one reading of all channels."""
+        """Take one reading of all channels.
+
+        Raises:
+            CounterReset: the energy register fell.
+            Held: nothing has moved for a minute.
+            DriverError: there is no answer, or none that can be used.
+
+        """
         count = self._count
         try:
             answer = self._ask(
@@ -207,6 +220,8 @@ class Pzem004t:
             self._count = _BLOCK_WITHOUT_ALARM if count == _BLOCK else _BLOCK
             raise
         values = decode(registers(answer.payload))
+        self._energy.check(answer.t_reply_ns, values["energy_j"])
+        self._held.check(answer.t_reply_ns, values)
         return Reading(answer.t_request_ns, answer.t_reply_ns, values)
 
     def close(self) -> None:

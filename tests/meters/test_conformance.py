@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import importlib
 import inspect
 from importlib.metadata import EntryPoint
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 import drivers.catalog
 from drivers import CATALOG, Entry, Meter, StreamingMeter, entries, open_meter
-from drivers.emulators.pmd_usb import PmdUsbEmulator, synthesise
+from drivers.catalog import channels_of, driver_of, emulator_of
 from drivers.emulators.pzem004t import Pzem004tEmulator
 from drivers.emulators.served import PtyServer
 from drivers.errors import Busy, DriverError, Gone, Unsupported
@@ -27,15 +25,9 @@ WITHOUT_TAPE = {"pmd-usb"}
 every = pytest.mark.parametrize("entry", CATALOG, ids=lambda e: e.model)
 
 
-def driver_of(entry: Entry) -> Any:
-    module, _, name = entry.driver.partition(":")
-    return getattr(importlib.import_module(module, "drivers"), name)
-
-
-def emulator_of(entry: Entry) -> PtyServer:
-    if entry.model == "pmd-usb":
-        return PmdUsbEmulator(synthesise(100.0, 5.0), speed=1.0)
-    return Pzem004tEmulator(100.0)
+def emulated(entry: Entry) -> PtyServer:
+    server: PtyServer = emulator_of(entry)(100.0, **entry.preset)
+    return server
 
 
 def take_one(meter: Meter | StreamingMeter) -> bool:
@@ -54,7 +46,7 @@ def take_until_it_fails(meter: Meter | StreamingMeter) -> None:
 
 @every
 def test_channels_say_what_their_numbers_are_worth(entry: Entry) -> None:
-    channels = driver_of(entry).channels
+    channels = channels_of(entry.model)
     assert len({c.name for c in channels}) == len(channels)
     assert {c.quantity for c in channels} == set(entry.quantities)
     for channel in channels:
@@ -97,7 +89,7 @@ def test_constructors_have_the_common_shape(entry: Entry) -> None:
 
 @every
 def test_opening_reading_and_closing(entry: Entry) -> None:
-    with emulator_of(entry) as emulator:
+    with emulated(entry) as emulator:
         meter = open_meter(f"{entry.model}@{emulator.path}")
         assert meter.model == entry.model
         assert meter.identify()["model"] == entry.model
@@ -113,7 +105,7 @@ def test_opening_reading_and_closing(entry: Entry) -> None:
 
 @every
 def test_unplugged_is_gone_and_a_new_opening_works(entry: Entry) -> None:
-    with emulator_of(entry) as emulator:
+    with emulated(entry) as emulator:
         meter = open_meter(f"{entry.model}@{emulator.path}")
         assert take_one(meter)
         emulator.unplug()
@@ -150,7 +142,7 @@ def test_a_wrong_address_is_one_sentence(address: str, words: str) -> None:
 
 
 def test_options_stand_in_the_address_or_in_the_call() -> None:
-    with Pzem004tEmulator(50.0, address=7) as emulator:
+    with Pzem004tEmulator(50.0, unit=7) as emulator:
         meter = open_meter(f"pzem-004t@{emulator.path}?unit=0x07")
         assert meter.identify()["unit"] == "7"
         meter.close()

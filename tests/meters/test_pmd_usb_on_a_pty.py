@@ -42,7 +42,7 @@ def test_a_recording_replayed_through_a_pty(name: str, wattcal_data: Path) -> No
         meter.start()
         blocks = read_all(meter, len(expected.device_ticks))
         meter.stop()
-        assert emulator.device.finished
+        assert emulator.instrument.finished
     assert np.array_equal(np.concatenate([b.device_ticks for b in blocks]), expected.device_ticks)
     for channel in CHANNELS:
         column = np.concatenate([b.columns[channel.name] for b in blocks])
@@ -51,8 +51,8 @@ def test_a_recording_replayed_through_a_pty(name: str, wattcal_data: Path) -> No
     assert not any(b.faults for b in blocks)
     for before, after in itertools.pairwise(blocks):
         assert before.t_reply_ns == after.t_request_ns <= after.t_reply_ns
-    assert emulator.device.forbidden == []
-    assert emulator.device.baud == 115_200  # left as it was found
+    assert emulator.instrument.forbidden == []
+    assert emulator.instrument.baud == 115_200  # left as it was found
 
 
 def test_at_its_own_pace_the_clock_and_the_arrival_agree() -> None:
@@ -77,7 +77,7 @@ def test_a_stream_that_somebody_left_running_is_stopped_first() -> None:
             assert meter.identify() == {"model": "pmd-usb", "firmware": "6", "baud": "921600"}
             meter.start()
             assert len(meter.read_block().device_ticks) > 0
-        assert emulator.device.forbidden == []
+        assert emulator.instrument.forbidden == []
 
 
 def test_damage_on_the_way_is_a_fault_of_its_block() -> None:

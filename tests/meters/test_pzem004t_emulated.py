@@ -6,10 +6,10 @@ import math
 
 import pytest
 
-from drivers.emulators.faults import FAULTS, FaultPlan
+from drivers.emulators.faults import FaultPlan, faults_of
 from drivers.emulators.pzem004t import Pzem004tDevice, Pzem004tEmulator
 from drivers.emulators.served import NullModem, Responder, VirtualClock
-from drivers.errors import Desync, DriverError, Gone, Timeout
+from drivers.errors import CounterReset, Desync, DriverError, Gone, Held, Timeout
 from drivers.meters.pzem004t import Pzem004t, decode, request
 from drivers.modbus import read_request
 
@@ -29,8 +29,8 @@ def test_it_answers_as_the_manual_shows() -> None:
         return device.take(bytes.fromhex(text))[1].hex(" ").upper()
 
     assert ask("01 06 00 02 00 02 A9 CB") == "01 06 00 02 00 02 A9 CB"  # now at address 2
-    assert device.address == 2
-    device.address = 1
+    assert device.unit == 2
+    device.unit = 1
     assert ask("01 42 80 11") == "01 42 80 11"
     assert ask(read_request(1, 4, 5, 6).hex()) == "01 84 02 C2 C1"
     assert ask(read_request(1, 3, 1, 2).hex())[:20] == "01 03 04 59 D8 00 01"
@@ -78,8 +78,9 @@ def test_its_energy_is_the_integral_within_a_watt_hour(window_s: float) -> None:
 
 def test_an_hour_with_faults_loses_only_the_faulty_readings() -> None:
     """One poll a second for an hour, one answer in a hundred goes wrong in one of all ways."""
-    survived = ("noise", "echo", "double", "trickle", "held")
-    rates = {name: 0.01 / len(FAULTS) for name in FAULTS}
+    survived = ("noise", "mid_stream", "echo", "double", "trickle", "held")
+    names = [n for n in faults_of(Pzem004tDevice(100.0)) if n != "counter_reset"]
+    rates = {name: 0.01 / len(names) for name in names}
     faults = FaultPlan(rates, seed=3, late_s=0.6, away_s=0.5)
     clock = VirtualClock()
     device = Pzem004tDevice(lambda t_s: 100.0 + round(t_s), window_s=0.02, refresh_s=0.02)
@@ -105,6 +106,34 @@ def test_an_hour_with_faults_loses_only_the_faulty_readings() -> None:
     assert harmful > 10
     assert lost == harmful
     assert read + lost == 3600
+
+
+def test_a_reset_of_the_energy_register_is_named_once_and_reading_goes_on() -> None:
+    clock = VirtualClock()
+    responder = Responder(Pzem004tDevice(100.0, energy_wh=5000.0), FaultPlan())
+    meter = Pzem004t(NullModem(responder, clock), now_ns=clock.now_ns)
+    assert meter.read().values["energy_j"] == 5000 * 3600
+    responder.faults.inject("counter_reset")
+    assert meter.read().values["energy_j"] == 5000 * 3600
+    with pytest.raises(CounterReset, match=r"energy_j fell from 1.8e\+07 to 0"):
+        meter.read()
+    assert meter.read().values["energy_j"] == 0.0
+
+
+def test_a_meter_that_stands_still_is_held_after_a_minute_and_one_on_a_mains_is_not() -> None:
+    for wander_v, held in ((0.4, False), (0.0, True)):
+        clock = VirtualClock()
+        responder = Responder(Pzem004tDevice(0.0, wander_v=wander_v))
+        meter = Pzem004t(NullModem(responder, clock), now_ns=clock.now_ns)
+        for second in range(61):
+            clock.wait_until(second * 1_000_000_000)
+            meter.read()
+        clock.wait_until(63 * 1_000_000_000)
+        if held:
+            with pytest.raises(Held, match="voltage_v"):
+                meter.read()
+        else:
+            meter.read()
 
 
 class Stale:

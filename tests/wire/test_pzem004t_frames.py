@@ -55,7 +55,7 @@ def test_questions() -> None:
 
 @pytest.mark.parametrize("address", [0x01, 0x42, 0xF7, 0xF8])
 def test_the_general_address_accepts_any_answer(address: int) -> None:
-    device = Pzem004tDevice(100.0, address=min(address, 0xF7))
+    device = Pzem004tDevice(100.0, unit=min(address, 0xF7))
     device.advance(0.0)
     _, answer, _ = device.take(request(ANY_ADDRESS))
     assert isinstance(parse(answer, ANY_ADDRESS), Frame)
