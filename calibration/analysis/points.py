@@ -89,7 +89,7 @@ class InputColumn:
 
     `period_s` is the time between two looks of its sensor, `observed_share` how much of it the
     sensor sees (a part-time sensor sees less than 1). `u` holds the standard uncertainty of each
-    mean due to the input's own noise, where known.
+    mean due to the input's own noise and to its lag, where known.
     """
 
     value: Floats

@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..errors import InputError, RunError
-from .alignment import Lag, estimate_lag
+from .alignment import Lag, alignment_uncertainty, estimate_lag, power_slope
 from .energy import EnergyCurve, Pieces, pieces
 from .findings import run_findings
 from .points import InputColumn, Points, Reference, concatenate
@@ -264,9 +264,26 @@ def _inputs(
             source=descriptor.source,
             lag=lag,
             constant=_constant(value[np.isfinite(value)]),
+            u=_lag_u(lag, own, cut, groups, applied=shift_ns != 0.0),
             observed_share=series.channel.observed_share,
         )
     return found, tuple(notes)
+
+
+def _lag_u(
+    lag: Lag | None, own: Pieces, cut: Pieces, groups: Sequence[_Group], *, applied: bool
+) -> Floats | None:
+    """Return what the lag's uncertainty adds to each mean of an input; None where nothing is known.
+
+    Nothing in the middle of a plateau, something where a point begins or ends near an edge. A lag
+    that was found and not applied leaves itself behind: its whole size counts.
+    """
+    if lag is None or not lag.resolved:
+        return None
+    begin = cut.start_ns[[g.index[0] for g in groups]]
+    end = cut.end_ns[[g.index[-1] for g in groups]]
+    u = alignment_uncertainty(lag, own, begin, end)
+    return u if applied else np.hypot(u, power_slope(own, begin, end) * lag.offset_s)
 
 
 def _constant(value: Floats) -> bool:
