@@ -16,20 +16,11 @@ from typing import Any, Final, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from .errors import Desync, FrameError, Timeout
+from .errors import Desync, Timeout
 from .reading import Block
 from .transport import Transport
-from .wire import Frame, Need, Parser
 
-__all__ = [
-    "Decode",
-    "DeviceClock",
-    "FrameDecoder",
-    "Samples",
-    "StreamDecoder",
-    "join",
-    "take_block",
-]
+__all__ = ["DeviceClock", "Integers", "Samples", "StreamDecoder", "join", "take_block"]
 
 Integers = npt.NDArray[Any]
 Ticks = npt.NDArray[np.int64]
@@ -147,66 +138,6 @@ class DeviceClock:
                 return 0
             expected = (t_ns - self._t_ns) * 1e-9 * self._rate_hz
         return max(0, round((expected - step) / self._modulus))
-
-
-class Decode(Protocol):
-    """What a frame of a slow stream says: the word of its clock, and raw integers by channel."""
-
-    def __call__(self, payload: bytes, t_ns: int | None) -> tuple[int, Mapping[str, int]]:
-        """Decode one frame; raise a `FrameError` where it cannot be true."""
-        ...
-
-
-class FrameDecoder:
-    """Frames found by a parser, each one sample; for streams of text.
-
-    Nothing is said about what comes before the first frame: a stream may be met in its middle.
-    """
-
-    def __init__(self, parse: Parser, decode: Decode, names: Iterable[str]) -> None:
-        self._parse, self._decode, self._names = parse, decode, tuple(names)
-        self._buffer = b""
-        self._begun = False
-        self._in_step = True
-
-    @property
-    def pending(self) -> int:
-        """Return how many bytes wait for more to come."""
-        return len(self._buffer)
-
-    def feed(self, data: bytes, t_ns: int | None = None, *, last: bool = False) -> Samples:
-        """Decode what `data`, which arrived at `t_ns` (monotonic), completes."""
-        self._buffer += data
-        ticks, rows = list[int](), list[Mapping[str, int]]()
-        faults, skipped = list[str](), 0
-        while not isinstance(verdict := self._parse(self._buffer), Need):
-            if isinstance(verdict, Frame):
-                self._buffer = self._buffer[verdict.length :]
-                try:
-                    tick, row = self._decode(verdict.payload, t_ns)
-                except FrameError as error:
-                    skipped += verdict.length
-                    self._fault(error.code, faults)
-                    continue
-                ticks.append(tick)
-                rows.append(row)
-                self._begun = self._in_step = True
-            else:
-                skipped += verdict.count
-                self._buffer = self._buffer[verdict.count :]
-                self._fault(verdict.error.code, faults)
-        return Samples(
-            np.array(ticks, np.int64),
-            {n: np.array([row[n] for row in rows], np.int32) for n in self._names},
-            skipped,
-            tuple(faults),
-        )
-
-    def _fault(self, code: str, faults: list[str]) -> None:
-        """Say one fault per loss, however many pieces it is skipped in."""
-        if self._begun and self._in_step:
-            faults.append(code)
-        self._in_step = False
 
 
 def take_block(

@@ -54,8 +54,8 @@ from .pmd_usb_frames import (
     CHANNELS_SC24,
     TICK_MODULUS,
     TICK_RATE_HZ,
-    Decoder,
     decode,
+    decoder,
     power_w,
 )
 
@@ -63,9 +63,9 @@ __all__ = [
     "CHANNELS",
     "CHANNELS_SC24",
     "FORMATS",
-    "Decoder",
     "PmdUsb",
     "decode",
+    "decoder",
     "parse_id",
     "parse_welcome",
     "power_w",
@@ -97,7 +97,7 @@ FORMATS: Final = {
     "firmware": Format(parse_id, (b"\xee\x0a\x06",), checked=False),
     # Frames 0 and 1 of a real stream (see Seen).
     "stream": Stream(
-        Decoder,
+        decoder,
         (
             bytes.fromhex("54E02064E00340647007A0637002E0632000")
             + bytes.fromhex("ADE24064F00360649007D0636002E0630000"),
@@ -128,7 +128,7 @@ class PmdUsb:
         self._stream_baud, self._block_s, self._reply_s = stream_baud, block_s, reply_s
         self._line_baud: int | None = None  # unknown until the device has answered
         self._streaming = False
-        self._decoder = Decoder()
+        self._decoder = decoder()
         self._t_last_ns = 0
 
     def identify(self) -> Mapping[str, str]:
@@ -143,7 +143,7 @@ class PmdUsb:
         self._find_speed()
         self._change_speed(self._stream_baud)
         self._ask(b"\x00", parse_welcome)
-        self._decoder = Decoder()
+        self._decoder = decoder()
         self._transport.write(_START)
         self._streaming = True
         self._t_last_ns = self._now_ns()
@@ -214,7 +214,7 @@ class PmdUsb:
             heard, end_ns = b"", self._now_ns() + 50_000_000
             while self._now_ns() < end_ns:
                 heard += self._transport.read(end_ns)
-            if Decoder().feed(heard).device_ticks.size:
+            if decoder().feed(heard).device_ticks.size:
                 self._transport.write(_STOP)
                 drain(self._transport, self._reply_s, now_ns=self._now_ns)
             elif len(heard) > len(_WELCOME):

@@ -13,17 +13,17 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from ..errors import Desync
+from ..decoders import Frames, Layout, RunDecoder
 from ..reading import Channel
-from ..stream import DeviceClock, Samples
+from ..stream import Integers, Samples
 
 __all__ = [
     "CHANNELS",
     "CHANNELS_SC24",
     "TICK_MODULUS",
     "TICK_RATE_HZ",
-    "Decoder",
     "decode",
+    "decoder",
     "power_w",
 ]
 
@@ -73,10 +73,10 @@ CHANNELS_SC24: Final = _channels(_VOLT_SLOT_SC24)
 
 def decode(data: bytes) -> Samples:
     """Decode a recorded stream; what is left over at its end counts as skipped."""
-    decoder = Decoder()
-    samples = decoder.feed(data, last=True)
+    fresh = decoder()
+    samples = fresh.feed(data, last=True)
     return Samples(
-        samples.device_ticks, samples.columns, samples.skipped + decoder.pending, samples.faults
+        samples.device_ticks, samples.columns, samples.skipped + fresh.pending, samples.faults
     )
 
 
@@ -92,77 +92,6 @@ def power_w(
     return total
 
 
-class Decoder:
-    """Turns bytes into samples, the same ones however the bytes are cut into pieces."""
-
-    def __init__(self) -> None:
-        self._buffer = b""
-        self._in_step = False
-        self._clock = DeviceClock(TICK_RATE_HZ, TICK_MODULUS)
-        self._lost = 0  # bytes skipped since the last good frame
-
-    @property
-    def pending(self) -> int:
-        """Return how many bytes wait for more to come."""
-        return len(self._buffer)
-
-    def feed(self, data: bytes, t_ns: int | None = None, *, last: bool = False) -> Samples:
-        """Decode what `data`, which arrived at `t_ns` (monotonic), completes.
-
-        Frames carry no checksum: where bytes were lost inside one, its beginning and the end of a
-        later one can look like a frame. So a frame counts only once the next one has come in step;
-        the one before a break is thrown away with it. `last` says that no more bytes will come.
-        """
-        buffer = self._buffer + data
-        at = skipped = 0
-        ticks, words = list[npt.NDArray[np.int64]](), list[npt.NDArray[np.uint16]]()
-        faults = list[str]()
-        while True:
-            found = not self._in_step
-            if found:
-                count, self._in_step = _search(buffer[at:])
-                at, skipped, self._lost = at + count, skipped + count, self._lost + count
-                if not self._in_step:
-                    break
-            frames = np.frombuffer(buffer, "<u2", (len(buffer) - at) // FRAME_BYTES * 9, at)
-            frames = frames.reshape(-1, 9)
-            good = _good_frames(frames, None if found else self._clock.tick)
-            whole = good == len(frames)
-            sure = good if whole and last else max(good - 1, 0)
-            if sure:
-                ticks.append(self._unwrap(frames[:sure, 0], found, t_ns))
-                words.append(frames[:sure])
-                at += sure * FRAME_BYTES
-            if whole:
-                break
-            if good:
-                at, skipped = at + FRAME_BYTES, skipped + FRAME_BYTES
-                self._lost += FRAME_BYTES
-            self._in_step = False
-            faults.append(Desync.code)
-        self._buffer = buffer[at:]
-        if t_ns is not None and ticks and self._clock.slipped(t_ns):
-            faults.append(Desync.code)
-        all_words = np.concatenate(words) if words else np.empty((0, 9), "<u2")
-        raw = all_words[:, 1:].view("<i2") >> 4  # arithmetic: the sign comes along
-        return Samples(
-            np.concatenate(ticks) if ticks else np.empty(0, np.int64),
-            {c.name: raw[:, i].astype(np.int16) for i, c in enumerate(CHANNELS)},
-            skipped,
-            tuple(faults),
-        )
-
-    def _unwrap(
-        self, words: npt.NDArray[np.uint16], found: bool, t_ns: int | None
-    ) -> npt.NDArray[np.int64]:
-        """Unwrap the clock; whole frames that were skipped are damaged, and count themselves."""
-        expected = None
-        if self._lost and self._lost % FRAME_BYTES == 0:
-            expected = float(_MEAN_STEP * (self._lost // FRAME_BYTES + 1))
-        self._lost = 0
-        return self._clock.unwrap(words, t_ns, gap=found, expected=expected)
-
-
 def _good_words(words: npt.NDArray[np.uint16]) -> npt.NDArray[np.bool_]:
     """Tell which rows (clock first) have zeros where zeros belong, and rails near 12 V."""
     values = words[:, 1:]
@@ -174,8 +103,9 @@ def _good_words(words: npt.NDArray[np.uint16]) -> npt.NDArray[np.bool_]:
     return good
 
 
-def _good_frames(frames: npt.NDArray[np.uint16], tick: int | None) -> int:
+def _good_frames(octets: Frames, tick: int | None) -> int:
     """Return how many frames from the first on are good; `tick` is the clock of the one before."""
+    frames = _words(octets)
     clock = frames[:, 0].astype(np.int64)
     before = np.concatenate(([0 if tick is None else tick], clock[:-1])) if len(clock) else clock
     step = (clock - before) % TICK_MODULUS
@@ -210,3 +140,30 @@ def _search(buffer: bytes) -> tuple[int, bool]:
         if found.size:
             return begin + int(found[0]), True
     return max(0, positions), False
+
+
+def _words(frames: Frames) -> npt.NDArray[np.uint16]:
+    """Return frames as nine words each."""
+    return np.ascontiguousarray(frames).view("<u2")
+
+
+def _columns(frames: Frames) -> Mapping[str, Integers]:
+    """Return the signed raw integers of every channel."""
+    raw = _words(frames)[:, 1:].view("<i2") >> 4  # arithmetic: the sign comes along
+    return {c.name: raw[:, i].astype(np.int16) for i, c in enumerate(CHANNELS)}
+
+
+def decoder() -> RunDecoder:
+    """Return a decoder at the beginning of a stream."""
+    return RunDecoder(
+        Layout(
+            frame_bytes=FRAME_BYTES,
+            tick_rate_hz=TICK_RATE_HZ,
+            tick_modulus=TICK_MODULUS,
+            mean_step=_MEAN_STEP,
+            search=_search,
+            good=_good_frames,
+            clock=lambda frames: _words(frames)[:, 0],
+            columns=_columns,
+        )
+    )

@@ -16,8 +16,8 @@ from drivers.emulators.pmd_usb import synthesise
 from drivers.meters.pmd_usb import (
     CHANNELS,
     CHANNELS_SC24,
-    Decoder,
     decode,
+    decoder,
     parse_id,
     parse_welcome,
     power_w,
@@ -42,16 +42,16 @@ def same(a: Samples, b: Samples) -> bool:
 
 
 def in_pieces(data: bytes, sizes: list[int]) -> Samples:
-    decoder, at, parts, i = Decoder(), 0, [], 0
+    fresh, at, parts, i = decoder(), 0, [], 0
     while at < len(data):
         size = sizes[i % len(sizes)]
-        parts.append(decoder.feed(data[at : at + size]))
+        parts.append(fresh.feed(data[at : at + size]))
         at, i = at + size, i + 1
-    parts.append(decoder.feed(b"", last=True))
+    parts.append(fresh.feed(b"", last=True))
     return Samples(
         np.concatenate([p.device_ticks for p in parts]),
         {c.name: np.concatenate([p.columns[c.name] for p in parts]) for c in CHANNELS},
-        sum(p.skipped for p in parts) + decoder.pending,
+        sum(p.skipped for p in parts) + fresh.pending,
         tuple(f for p in parts for f in p.faults),
     )
 
@@ -191,11 +191,11 @@ def test_a_long_damaged_stretch_keeps_the_clock() -> None:
 
 
 def test_a_long_loss_takes_the_arrival_time_to_keep_the_clock() -> None:
-    whole, decoder = decode(MADE_UP), Decoder()
+    whole, fresh = decode(MADE_UP), decoder()
     at_ns = round(float(whole.device_ticks[1000]) / 2_934_500 * 1e9)
     later_ns = round(float(whole.device_ticks[1500]) / 2_934_500 * 1e9) + 4_000_000
-    first = decoder.feed(MADE_UP[: 18 * 1000], at_ns)
-    second = decoder.feed(MADE_UP[18 * 1500 + 5 :], later_ns, last=True)
+    first = fresh.feed(MADE_UP[: 18 * 1000], at_ns)
+    second = fresh.feed(MADE_UP[18 * 1500 + 5 :], later_ns, last=True)
     assert first.faults == ()
     assert second.faults == ("desync",)
     assert np.array_equal(second.device_ticks, whole.device_ticks[1501:])
