@@ -14,7 +14,7 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
-from .errors import Desync, FrameError
+from .errors import Desync, FrameError, SampleError
 from .stream import DeviceClock, Integers, Samples
 from .wire import Frame, Need, Parser
 
@@ -120,7 +120,7 @@ class DecodeLine(Protocol):
     """Takes one frame apart: its unwrapped tick and its raw integers by channel."""
 
     def __call__(self, payload: bytes, t_ns: int | None) -> tuple[int, Mapping[str, int]]:
-        """Decode a frame that arrived at `t_ns`; raise a `FrameError` where it cannot be true."""
+        """Decode a frame that arrived at `t_ns`; raise a `FrameError` or `SampleError` for none."""
         ...
 
 
@@ -148,7 +148,7 @@ class LineDecoder:
                 self._buffer = self._buffer[verdict.length :]
                 try:
                     tick, row = self._decode(verdict.payload, t_ns)
-                except FrameError as error:
+                except (FrameError, SampleError) as error:
                     skipped += verdict.length
                     self._fault(error.code, faults)
                     continue

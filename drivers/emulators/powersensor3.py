@@ -61,6 +61,7 @@ class PowerSensor3Device:
         self._start_s = 0.0
         self._queue = b""
         self._markers = 0
+        self.stall_until_s = 0.0
         self._record: int | None = None
 
     @property
@@ -126,7 +127,7 @@ class PowerSensor3Device:
                 lost = -(spare // _FRAME_BYTES)
                 self.lost_frames += lost
                 self._queue = self._queue[: -lost * _FRAME_BYTES]
-        return self._queue
+        return b"" if t_s < self.stall_until_s else self._queue
 
     def sent(self, count: int) -> None:
         """Go on behind what was sent."""
@@ -193,6 +194,10 @@ class PowerSensor3Emulator(PtyServer):
         super().__init__(
             Responder(self.device, self.faults), link, streamer=self.device, now_ns=now_ns
         )
+
+    def stall(self, duration_s: float) -> None:
+        """Let the line take nothing for a while, as under a host that has no time."""
+        self.device.stall_until_s = self._now_ns() * 1e-9 + duration_s
 
     def unplug(self) -> None:
         """Let the port vanish; the device, which lives on USB power, forgets that it streamed."""

@@ -13,6 +13,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
+from ..accuracy import PLUG_METER
 from ..decoders import Frames, Layout, RunDecoder
 from ..reading import Accuracy, Channel
 from ..stream import Integers
@@ -163,7 +164,7 @@ def channels(
                     kind="mean",
                     scale=_SCALE,
                     resolution=sensor.resolution,
-                    accuracy=Accuracy(of_reading=0.03, counts=1.0, assumed=True),
+                    accuracy=PLUG_METER,
                     window_s=WINDOW_S,
                     range_min=ends[0],
                     range_max=ends[1],
