@@ -106,6 +106,21 @@ CATALOG: Final[tuple[Entry, ...]] = (
         ),
         bridges=("1a86:7523",),
     ),
+    Entry(
+        model="powersensor3",
+        family="PowerSensor3",
+        manufacturer="ASTRON, NLeSC",
+        interfaces=("USB CDC (STM32)",),
+        quantities=("voltage", "current", "marker"),
+        driver=".meters.powersensor3:PowerSensor3",
+        emulator=".emulators.powersensor3:PowerSensor3Emulator",
+        evidence=(
+            ("spec", "nlesc-recruit/PowerSensor3@c5017f9 device/PowerSensor/PowerSensor.ino"),
+            ("calc", "tests/wire/test_powersensor3_frames.py"),
+            ("calc", "tests/tapes/powersensor3_computed.tape"),
+        ),
+        bridges=("0483:5740",),
+    ),
 )
 
 

@@ -13,13 +13,12 @@ from __future__ import annotations
 import struct
 import time
 from collections.abc import Callable, Sequence
-from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 
 from .faults import FaultPlan
-from .served import PtyServer, Responder
+from .served import Link, PtyServer, Responder
 
 __all__ = ["PowerSensor3Device", "PowerSensor3Emulator"]
 
@@ -164,42 +163,32 @@ class PowerSensor3Device:
 
 
 class PowerSensor3Emulator(PtyServer):
-    """The instrument on a pty; a context manager. `path` is what a client opens.
+    """The instrument on a pty or a TCP port; a context manager. `path` is what a client opens.
 
-    `power_w` is a constant or a function of monotonic seconds, called from the emulator's thread.
+    `power_w` is a constant or a function of monotonic seconds, called from the emulator's thread;
+    `options` are those of `PowerSensor3Device`.
     """
+
+    device = PowerSensor3Device
 
     def __init__(
         self,
         power_w: Callable[[float], float] | float,
         *,
-        link: Path | None = None,
-        rails_v: Sequence[float] = (12.0,),
-        ampere_v: float = 0.12,
-        volt_v: float = 0.0877,
-        firmware: str = "F411-1.6.1",
-        queue_bytes: int = 65_536,
+        link: Link = None,
         faults: FaultPlan | None = None,
         now_ns: Callable[[], int] = time.monotonic_ns,
+        **options: Any,
     ) -> None:
-        self.device = PowerSensor3Device(
-            power_w,
-            rails_v=rails_v,
-            ampere_v=ampere_v,
-            volt_v=volt_v,
-            firmware=firmware,
-            queue_bytes=queue_bytes,
-        )
         self.faults = faults or FaultPlan()
-        super().__init__(
-            Responder(self.device, self.faults), link, streamer=self.device, now_ns=now_ns
-        )
+        self.instrument = self.device(power_w, **options)
+        super().__init__(Responder(self.instrument, self.faults), link, now_ns=now_ns)
 
     def stall(self, duration_s: float) -> None:
         """Let the line take nothing for a while, as under a host that has no time."""
-        self.device.stall_until_s = self._now_ns() * 1e-9 + duration_s
+        self.instrument.stall_until_s = self._now_ns() * 1e-9 + duration_s
 
     def unplug(self) -> None:
         """Let the port vanish; the device, which lives on USB power, forgets that it streamed."""
         super().unplug()
-        self.device.reboot()
+        self.instrument.reboot()
