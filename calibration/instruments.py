@@ -55,7 +55,8 @@ from drivers import (  # noqa: E402 - only from the right one
     entries,
     open_meter,
 )
-from drivers.catalog import find, options_of  # noqa: E402
+from drivers.address import split_address  # noqa: E402
+from drivers.catalog import find, mask_of, options_of  # noqa: E402
 from drivers.discovery import (  # noqa: E402
     SerialPort,
     brltty_rules,
@@ -67,7 +68,11 @@ from drivers.emulators.faults import FAULTS, FaultPlan  # noqa: E402
 from drivers.emulators.pmd_usb import PmdUsbEmulator  # noqa: E402
 from drivers.emulators.pmd_usb import synthesise as synthesise_pmd_usb  # noqa: E402
 from drivers.emulators.pzem004t import Pzem004tEmulator  # noqa: E402
+from drivers.masking import RULE as MASKING_RULE  # noqa: E402
+from drivers.masking import Masker  # noqa: E402
+from drivers.playing import TapeServer  # noqa: E402
 from drivers.probing import Found, ask_port, candidates  # noqa: E402
+from drivers.tape import Recorder, TapeError, load_tape  # noqa: E402
 
 if TYPE_CHECKING:
     from drivers.stream import Samples
@@ -75,6 +80,7 @@ if TYPE_CHECKING:
 __all__ = [
     "CATALOG",
     "FAULTS",
+    "MASKING_RULE",
     "PLUG_METER",
     "Accuracy",
     "Block",
@@ -93,16 +99,20 @@ __all__ = [
     "Gone",
     "Held",
     "Implausible",
+    "Masker",
     "Meter",
     "OverRange",
     "PmdUsbEmulator",
     "Pzem004tEmulator",
     "Reading",
     "Rebooted",
+    "Recorder",
     "Refused",
     "SampleError",
     "SerialPort",
     "StreamingMeter",
+    "TapeError",
+    "TapeServer",
     "Timeout",
     "Transient",
     "TransportError",
@@ -114,10 +124,13 @@ __all__ = [
     "decode_pmd_usb",
     "entries",
     "find",
+    "load_tape",
+    "mask_of",
     "open_meter",
     "options_of",
     "processes",
     "serial_ports",
+    "split_address",
     "synthesise_pmd_usb",
     "taken_by_brltty",
 ]

@@ -17,8 +17,9 @@ from typing import Any, Final, Literal, TypeAlias
 
 from .address import Address, parse_address, split_address
 from .errors import Transient, Unsupported
+from .masking import Mask
 from .reading import Channel, Meter, StreamingMeter
-from .transport import SerialTransport, open_port
+from .transport import SerialTransport, Transport, open_port
 
 __all__ = [
     "CATALOG",
@@ -31,6 +32,7 @@ __all__ = [
     "emulator_of",
     "entries",
     "find",
+    "mask_of",
     "open_meter",
     "options_of",
 ]
@@ -231,11 +233,17 @@ def options_of(model: str) -> tuple[Option, ...]:
 
 
 def open_meter(
-    address: str, /, *, now_ns: Callable[[], int] = time.monotonic_ns, **options: Any
+    address: str,
+    /,
+    *,
+    now_ns: Callable[[], int] = time.monotonic_ns,
+    through: Callable[[Transport], Transport] | None = None,
+    **options: Any,
 ) -> Meter | StreamingMeter:
     """Open the instrument at `MODEL@PORT?key=value&...` for this process alone.
 
-    `options` are the driver's, as in the address; they win over those.
+    `options` are the driver's, as in the address; they win over those. `through` puts something
+    between port and driver: a recorder of what passes.
 
     Raises:
         Unsupported: there is no such model, or it has no such option.
@@ -250,7 +258,9 @@ def open_meter(
     for name in options:
         if name not in known:
             raise Unsupported(f"{entry.model} has the options {', '.join(known)}; got {name!r}.")
-    transport = _open_line(driver, parsed, now_ns)
+    transport: Transport = _open_line(driver, parsed, now_ns)
+    if through is not None:
+        transport = through(transport)
     try:
         meter: Meter | StreamingMeter = driver(
             transport, now_ns=now_ns, **entry.preset, **{**parsed.options, **options}
@@ -276,9 +286,7 @@ def _open_line(driver: Any, address: Address, now_ns: Callable[[], int]) -> Seri
     return open_port(address.port, now_ns=now_ns, **settings)
 
 
-def _find_baud(
-    transport: SerialTransport, meter: Meter | StreamingMeter, bauds: tuple[int, ...]
-) -> None:
+def _find_baud(transport: Transport, meter: Meter | StreamingMeter, bauds: tuple[int, ...]) -> None:
     """Ask at one speed after the other who is there, until somebody answers.
 
     Only when a port is opened: at the wrong speed there is silence or noise, and what a fault in
@@ -297,6 +305,17 @@ def _find_baud(
                 raise
         else:
             return
+
+
+def mask_of(model: str) -> Mask | None:
+    """Return how a model's driver masks an identity of its own in a tape, if it has one.
+
+    Raises:
+        Unsupported: there is no such model; the message names those that exist.
+
+    """
+    module = find(model).driver.partition(":")[0]
+    return getattr(importlib.import_module(module, __package__), "mask", None)
 
 
 def _load(where: str) -> Any:

@@ -17,17 +17,19 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Literal, TextIO, TypeAlias
 
 from .errors import Gone, TransportError
+from .masking import Masker
 from .transport import Transport
 
 __all__ = ["Event", "Recorder", "Replay", "Tape", "TapeError", "load_tape", "parse_tape"]
 
 _TITLE: Final = "# wattcal tape 1"
+_STRETCH: Final = 65_536  # bytes of a stream that are held back before they are written
 Kind: TypeAlias = Literal[">", "<", "=", "!"]
 _KINDS: Final[Mapping[str, Kind]] = {">": ">", "<": "<", "=": "=", "!": "!"}
 
@@ -109,7 +111,11 @@ def _line(event: Event) -> str:
 
 
 class Recorder:
-    """A transport that writes down everything that passes through it."""
+    """A transport that writes down everything that passes through it.
+
+    With a `masker` no identity reaches the file: an exchange (a question and what came back) is
+    written when the next one begins, a stream in stretches. `close` writes what is left.
+    """
 
     def __init__(
         self,
@@ -117,10 +123,13 @@ class Recorder:
         out: TextIO,
         *,
         head: Mapping[str, str] | None = None,
+        masker: Masker | None = None,
         now_ns: Callable[[], int] = time.monotonic_ns,
     ) -> None:
         self.name = transport.name
         self._transport, self._out, self._now_ns = transport, out, now_ns
+        self._masker = masker
+        self._exchange: list[Event] = []
         self._begin_ns: int | None = None
         out.write(_TITLE + "\n")
         for key, value in (head or {}).items():
@@ -148,15 +157,39 @@ class Recorder:
         self._transport.set_baud(baud)
 
     def close(self) -> None:
-        """Close the transport; the file is its owner's to close."""
+        """Write what is left and close the transport; the file is its owner's to close."""
+        self._write_exchange()
         self._transport.close()
 
     def _note(self, kind: Kind, data: bytes = b"", text: str = "") -> None:
         now_ns = self._now_ns()
         if self._begin_ns is None:
             self._begin_ns = now_ns
-        self._out.write(_line(Event(now_ns - self._begin_ns, kind, data, text)))
+        if kind == ">" or sum(len(e.data) for e in self._exchange) >= _STRETCH:
+            self._write_exchange()
+        self._exchange.append(Event(now_ns - self._begin_ns, kind, data, text))
+        if self._masker is None:
+            self._write_exchange()
+
+    def _write_exchange(self) -> None:
+        events, self._exchange = self._exchange, []
+        if self._masker is not None:
+            events = _masked(events, self._masker)
+        self._out.writelines(map(_line, events))
         self._out.flush()
+
+
+def _masked(events: list[Event], masker: Masker) -> list[Event]:
+    """Mask one exchange; the pieces keep their lengths and times."""
+    question = b"".join(e.data for e in events if e.kind == ">")
+    answer = b"".join(e.data for e in events if e.kind == "<")
+    left = dict(zip("><", masker.exchange(question, answer), strict=True))
+    out = []
+    for event in events:
+        masked = left.get(event.kind, b"")
+        out.append(replace(event, data=masked[: len(event.data)]))
+        left[event.kind] = masked[len(event.data) :]
+    return out
 
 
 class Replay:

@@ -26,6 +26,7 @@ COMMAND_MODULES: Final = (
     "doctor",
     "meters",
     "emulate",
+    "tape",
     "record",
     "runs",
     "datasets",

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import argparse
-import contextlib
-import signal
 import sys
-import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import InputError
 from .help import Help
+from .stopping import stopped_by_signals
 
 if TYPE_CHECKING:
     from ..instruments import FaultPlan, PmdUsbEmulator, Pzem004tEmulator
@@ -81,7 +79,7 @@ def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
 
 def _emulate(arguments: argparse.Namespace) -> int:
     faults = _faults(arguments.fault, arguments.seed)
-    with _stopped_by_signals() as stopped:
+    with stopped_by_signals() as stopped:
         try:
             emulator = _emulator(arguments, faults)
         except (OSError, ValueError) as error:
@@ -192,18 +190,3 @@ def _faults(pairs: list[str], seed: int) -> FaultPlan:
         return FaultPlan(rates, seed=seed)
     except ValueError as error:
         raise InputError(str(error)) from None
-
-
-@contextlib.contextmanager
-def _stopped_by_signals() -> Iterator[threading.Event]:
-    """Yield an event that Ctrl-C and SIGTERM set, so that the port is taken away in any case."""
-    stopped = threading.Event()
-    before = {
-        number: signal.signal(number, lambda _number, _frame: stopped.set())
-        for number in (signal.SIGINT, signal.SIGTERM)
-    }
-    try:
-        yield stopped
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

@@ -49,7 +49,7 @@ from ..modbus import (
 )
 from ..reading import Accuracy, Channel, Reading
 from ..transport import Transport
-from ..wire import Verdict, ask
+from ..wire import Frame, Verdict, ask
 
 __all__ = ["ANY_ADDRESS", "CHANNELS", "FORMATS", "Pzem004t", "decode", "parse", "request"]
 
@@ -140,6 +140,14 @@ def decode(block: bytes) -> dict[str, float]:
         if not low <= values[name] <= high:
             raise Implausible(f"Expected {name} from {low:g} to {high:g}; got {values[name]:g}.")
     return values
+
+
+def mask(question: bytes, answer: bytes) -> bytes:
+    """Put the masked unit id of an answer also where the settings hold it, for a tape."""
+    settings = parse_answer(answer, address=None, function=READ_HOLDING, count=2)
+    if question[1:6] != bytes((READ_HOLDING, 0, 1, 0, 2)) or not isinstance(settings, Frame):
+        return answer
+    return framed(answer[:5] + bytes((0, answer[0])))
 
 
 FORMATS: Final = {

@@ -26,6 +26,7 @@ ELSEWHERE = {
     "power-profile",
     "record",
     "run",
+    "tape-record",
     "verify",
 }
 
