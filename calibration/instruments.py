@@ -64,6 +64,7 @@ from drivers.discovery import (  # noqa: E402
     serial_ports,
     taken_by_brltty,
 )
+from drivers.emulators.by_model import start as start_emulator  # noqa: E402
 from drivers.emulators.faults import FAULTS, FaultPlan  # noqa: E402
 from drivers.emulators.pmd_usb import PmdUsbEmulator  # noqa: E402
 from drivers.emulators.pmd_usb import synthesise as synthesise_pmd_usb  # noqa: E402
@@ -131,6 +132,7 @@ __all__ = [
     "processes",
     "serial_ports",
     "split_address",
+    "start_emulator",
     "synthesise_pmd_usb",
     "taken_by_brltty",
 ]

@@ -24,7 +24,7 @@ from urllib.parse import unquote
 
 from .errors import Unsupported
 
-__all__ = ["Address", "Line", "Parity", "parse_address", "split_address"]
+__all__ = ["Address", "Line", "Parity", "parse_address", "split_address", "value_of"]
 
 Parity = Literal["N", "E", "O"]
 
@@ -111,7 +111,7 @@ def parse_address(address: str, options: Mapping[str, str]) -> Address:
         model,
         f"{port}?{'&'.join(passed_on)}" if passed_on else port,
         _line(values),
-        {k: _value(k, v, options[k]) for k, v in values.items() if k not in _LINE},
+        {k: value_of(k, v, options[k]) for k, v in values.items() if k not in _LINE},
     )
 
 
@@ -129,8 +129,13 @@ def _line(values: Mapping[str, str]) -> Line:
     return Line(baud, _PARITIES.get(parity), stopbits)
 
 
-def _value(key: str, text: str, annotation: str) -> str | int | float | bool:
-    """Return the text as what the driver's annotation asks for, numbers before words."""
+def value_of(key: str, text: str, annotation: str) -> str | int | float | bool:
+    """Return the text as what the driver's annotation asks for, numbers before words.
+
+    Raises:
+        Unsupported: the text is no such value.
+
+    """
     kinds = set(re.findall(r"\w+", annotation))
     words = bool(kinds & {"str", "Literal"})
     if "bool" in kinds:

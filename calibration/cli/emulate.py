@@ -13,63 +13,64 @@ from .help import Help
 from .stopping import stopped_by_signals
 
 if TYPE_CHECKING:
-    from ..instruments import FaultPlan, PmdUsbEmulator, Pzem004tEmulator
+    from ..instruments import FaultPlan
 
 __all__ = ["read_profile", "register"]
 
-_MADE_UP_S = 600.0  # of a PMD-USB stream that is not replayed from a file
-
 _EMULATE = """\
-Be a power meter on a pseudo-terminal, byte for byte, until Ctrl-C: for trying out a recording, or
-a driver, without hardware. The power is constant or follows a CSV file with the columns
-t_s,power_w: each power holds from its time (counted from the start) until the next line's.
+Be a power meter, byte for byte, until Ctrl-C: for trying out a recording, or software of your own,
+without hardware. Any model of `wattcal meters`, on a pseudo-terminal or a TCP port of this host.
+The power is constant or follows a CSV file with the columns t_s,power_w: each power holds from its
+time (counted from the start) until the next line's.
+
+Answers can go wrong as those of real meters do: --faults names what and how often, --seed makes it
+the same each time. A name that does not exist lists those that do; so does --set, which sets the
+unit id, the averaging window, the voltage and whatever else the emulated meter has.
 
 examples:
   wattcal emulate pzem-004t --link /tmp/meter --power 60
-  wattcal emulate pzem-004t --link /tmp/meter --profile p.csv --fault late=0.01
-  wattcal emulate pmd-usb   --link /tmp/rails --stream PMD_data.bin"""
+  wattcal emulate pzem-004t --tcp 4000 --set unit=7 --set window_s=0.5
+  wattcal emulate pzem-004t --link /tmp/meter --profile p.csv \\
+                            --faults late=0.01,bit_flip=0.002 --seed 4
+  wattcal emulate pmd-usb   --link /tmp/rails --stream PMD_data.bin
+
+then, in another terminal:
+  wattcal record --meter pzem-004t@/tmp/meter --simulated --workload idle:0:10
+  wattcal meters --port socket://127.0.0.1:4000"""
 
 
 def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Add `emulate`."""
     emulate = commands.add_parser(
         "emulate",
-        help="be a power meter on a pseudo-terminal",
+        help="be a power meter, for trying software without one",
         description=_EMULATE,
         formatter_class=Help,
     )
-    emulate.add_argument("model", choices=("pzem-004t", "pmd-usb"), help="which meter to be")
-    emulate.add_argument(
-        "--link", type=Path, required=True, metavar="PATH", help="the name of the emulated port"
+    emulate.add_argument("model", metavar="MODEL", help="which meter to be")
+    port = emulate.add_mutually_exclusive_group()
+    port.add_argument(
+        "--link", type=Path, metavar="PATH", help="the name of the port (default: one in /tmp)"
     )
+    port.add_argument("--tcp", type=int, metavar="PORT", help="be at socket://127.0.0.1:PORT")
     power = emulate.add_mutually_exclusive_group()
     power.add_argument("--power", type=float, metavar="W", help="constant power (default 60)")
     power.add_argument("--profile", type=Path, metavar="CSV", help="power over time: t_s,power_w")
     power.add_argument(
-        "--stream",
-        type=Path,
-        metavar="FILE",
-        help="pmd-usb: raw bytes to replay (else 10 min made up)",
+        "--stream", type=Path, metavar="FILE", help="pmd-usb: recorded bytes to replay"
     )
     emulate.add_argument(
-        "--window",
-        type=float,
-        default=1.0,
-        metavar="S",
-        help="pzem-004t: averaging window (default 1 s; assumed: in no source)",
-    )
-    emulate.add_argument(
-        "--refresh",
-        type=float,
-        default=1.0,
-        metavar="S",
-        help="pzem-004t: time between new values (default 1 s; assumed: in no source)",
-    )
-    emulate.add_argument(
-        "--fault",
+        "--set",
         action="append",
         default=[],
-        metavar="NAME=PROBABILITY",
+        metavar="NAME=VALUE",
+        help="set something of the emulated meter; repeatable; an unknown name lists them all",
+    )
+    emulate.add_argument(
+        "--faults",
+        action="append",
+        default=[],
+        metavar="NAME=RATE,...",
         help="let this share of the answers go wrong; repeatable; an unknown name lists them all",
     )
     emulate.add_argument("--seed", type=int, default=0, help="of the faults (default 0)")
@@ -78,39 +79,36 @@ def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
 
 
 def _emulate(arguments: argparse.Namespace) -> int:
-    faults = _faults(arguments.fault, arguments.seed)
+    from ..instruments import find, start_emulator
+
+    model = find(arguments.model).model
+    faults = _faults(arguments.faults, arguments.seed)
+    if arguments.tcp is not None and not 0 <= arguments.tcp <= 65_535:
+        raise InputError(f"--tcp expects a port from 0 to 65535; got {arguments.tcp}.")
+    link = arguments.link if arguments.tcp is None else f"socket://127.0.0.1:{arguments.tcp}"
+    pace = {} if arguments.stream is None else {"speed": "1"}
     with stopped_by_signals() as stopped:
         try:
-            emulator = _emulator(arguments, faults)
+            emulator = start_emulator(
+                model, _source(model, arguments), link=link, faults=faults,
+                options={**pace, **_pairs("--set", arguments.set)},
+            )  # fmt: skip
         except (OSError, ValueError) as error:
             raise InputError(str(error)) from None
         with emulator:
-            print(f"{arguments.model} at {emulator.path}; Ctrl-C ends it.", file=sys.stderr)
+            print(f"{model} at {emulator.path}; Ctrl-C ends it.", file=sys.stderr)
             stopped.wait(arguments.seconds)
     return 0
 
 
-def _emulator(
-    arguments: argparse.Namespace, faults: FaultPlan
-) -> Pzem004tEmulator | PmdUsbEmulator:
-    from ..instruments import PmdUsbEmulator, Pzem004tEmulator, synthesise_pmd_usb
-
-    power_w = _power(arguments)
-    if arguments.model == "pmd-usb":
-        if arguments.stream is not None:
-            data = arguments.stream.read_bytes()
-        else:
-            data = synthesise_pmd_usb(power_w, min(arguments.seconds or _MADE_UP_S, _MADE_UP_S))
-        return PmdUsbEmulator(data, link=arguments.link, speed=1.0, faults=faults)
-    if arguments.stream is not None:
-        raise InputError("--stream replays a pmd-usb; pzem-004t takes --power or --profile.")
-    return Pzem004tEmulator(
-        _from_now(power_w),
-        link=arguments.link,
-        window_s=arguments.window,
-        refresh_s=arguments.refresh,
-        faults=faults,
-    )
+def _source(model: str, arguments: argparse.Namespace) -> Callable[[float], float] | bytes:
+    """Return the power over monotonic seconds, or the bytes of a recorded stream."""
+    if arguments.stream is None:
+        return _from_now(_power(arguments))
+    if model != "pmd-usb":
+        raise InputError(f"--stream replays a pmd-usb; {model} takes --power or --profile.")
+    data: bytes = arguments.stream.read_bytes()
+    return data
 
 
 def _power(arguments: argparse.Namespace) -> Callable[[float], float]:
@@ -176,16 +174,27 @@ def read_profile(path: Path) -> Callable[[float], float]:
     return lambda t_s: powers_w[max(0, bisect.bisect_right(times_s, t_s) - 1)]
 
 
-def _faults(pairs: list[str], seed: int) -> FaultPlan:
+def _pairs(option: str, words: list[str]) -> dict[str, str]:
+    """Take NAME=VALUE words apart."""
+    found = {}
+    for word in words:
+        name, equals, text = word.partition("=")
+        if not (name and equals and text):
+            raise InputError(f"{option} expects NAME=VALUE; got {word!r}.")
+        found[name] = text
+    return found
+
+
+def _faults(words: list[str], seed: int) -> FaultPlan:
     from ..instruments import FaultPlan
 
+    pairs = _pairs("--faults", [pair for word in words for pair in word.split(",")])
     rates: dict[str, float] = {}
-    for pair in pairs:
-        name, _, text = pair.partition("=")
+    for name, text in pairs.items():
         try:
             rates[name] = float(text)
         except ValueError:
-            raise InputError(f"--fault expects NAME=PROBABILITY; got {pair!r}.") from None
+            raise InputError(f"--faults expects NAME=RATE; got {name}={text!r}.") from None
     try:
         return FaultPlan(rates, seed=seed)
     except ValueError as error:

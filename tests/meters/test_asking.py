@@ -15,7 +15,7 @@ import pytest
 from calibration.cli import main
 from drivers import Busy, DeviceError, Entry, Timeout, entries, open_meter
 from drivers.discovery import SerialPort
-from drivers.emulators.pmd_usb import PmdUsbEmulator, synthesise
+from drivers.emulators.pmd_usb import PmdUsbEmulator
 from drivers.emulators.pzem004t import Pzem004tEmulator
 from drivers.errors import Gone
 from drivers.probing import ask_port, candidates
@@ -110,7 +110,7 @@ def ask(capsys: pytest.CaptureFixture[str], *arguments: str) -> list[dict[str, o
 
 
 def test_an_emulated_meter_is_found_by_talking(capsys: pytest.CaptureFixture[str]) -> None:
-    with Pzem004tEmulator(50.0, address=7) as emulator:
+    with Pzem004tEmulator(50.0, unit=7) as emulator:
         (found,) = ask(capsys, "--port", emulator.path, "pzem-004t")
         assert found["model"] == "pzem-004t"
         assert found["identity"]["unit"] == "7"  # type: ignore[index]
@@ -123,10 +123,10 @@ def test_an_emulated_meter_is_found_by_talking(capsys: pytest.CaptureFixture[str
 
 def test_the_whole_catalogue_is_told_apart_on_a_port(capsys: pytest.CaptureFixture[str]) -> None:
     """A PMD-USB takes single bytes as commands: no question to another meter may reach it."""
-    with PmdUsbEmulator(synthesise(100.0, 5.0), speed=1.0) as emulator:
+    with PmdUsbEmulator(100.0) as emulator:
         (found,) = ask(capsys, "--port", emulator.path)
         assert found["model"] == "pmd-usb"
-        assert emulator.device.forbidden == []
+        assert emulator.instrument.forbidden == []
 
 
 def test_a_port_in_use_is_left_alone(capsys: pytest.CaptureFixture[str]) -> None:

@@ -17,7 +17,7 @@ from calibration.cli import main
 from calibration.cli.emulate import read_profile
 from calibration.cli.meters import markdown
 from calibration.errors import InputError
-from calibration.instruments import CATALOG, Gone, open_meter
+from calibration.instruments import CATALOG, Gone, open_meter, start_emulator
 
 ROOT = Path(__file__).parent.parent.parent
 
@@ -94,7 +94,7 @@ def test_emulate_serves_until_it_is_stopped(tmp_path: Path, number: signal.Signa
     profile.write_text("t_s,power_w\n0,40\n0.5,41\n1,42\n1.5,43\n3600,99\n")
     command = [sys.executable, "-m", "calibration", "emulate", "pzem-004t", "--link", str(link)]
     with subprocess.Popen(
-        [*command, "--profile", str(profile), "--refresh", "0.1", "--window", "0.1"],
+        [*command, "--profile", str(profile), "--set", "refresh_s=0.1", "--set", "window_s=0.1"],
         cwd=ROOT,
         stderr=subprocess.PIPE,
         text=True,
@@ -116,44 +116,68 @@ def test_emulate_serves_until_it_is_stopped(tmp_path: Path, number: signal.Signa
     assert not os.path.lexists(link)
 
 
-@pytest.mark.parametrize(
-    "arguments",
-    [
-        ["pzem-004t", "--power", "12", "--fault", "late=0.1"],
-        ["pmd-usb", "--power", "90"],
-    ],
-)
-def test_emulate_ends_by_itself(arguments: list[str], tmp_path: Path) -> None:
+@pytest.mark.parametrize("model", [e.model for e in CATALOG if e.emulator])
+def test_every_emulator_runs_by_its_name_and_ends_by_itself(model: str, tmp_path: Path) -> None:
     link = tmp_path / "meter"
-    assert main(["emulate", *arguments, "--link", str(link), "--seconds", "0.1"]) == 0
+    arguments = ["emulate", model, "--power", "90", "--faults", "silent=0.1", "--seed", "3"]
+    assert main([*arguments, "--link", str(link), "--seconds", "0.05"]) == 0
     assert not os.path.lexists(link)
 
 
+def test_emulate_on_a_tcp_port_with_options() -> None:
+    with start_emulator("pzem-004t", 12.0, link="socket://127.0.0.1:0", options={"unit": "7"}) as e:
+        meter = open_meter(f"pzem-004t@{e.path}")
+        assert meter.identify()["unit"] == "7"
+        meter.close()
+    assert main(["emulate", "pzem-004t", "--tcp", "0", "--seconds", "0.05"]) == 0
+
+
+def test_emulate_replays_a_recorded_stream(tmp_path: Path) -> None:
+    raw = tmp_path / "raw.bin"
+    raw.write_bytes(b"bytes")
+    link = str(tmp_path / "meter")
+    command = ["emulate", "pmd-usb", "--stream", str(raw), "--link", link, "--seconds", "0.05"]
+    assert main(command) == 0
+
+
 @pytest.mark.parametrize(
-    ("options", "words"),
+    ("options", "code", "words"),
     [
-        (["--fault", "fire=0.1"], "Expected a fault among silent, late"),
-        (["--fault", "late"], "--fault expects NAME=PROBABILITY"),
-        (["--fault", "late=2"], "probability"),
-        (["--power", "nan"], "--power expects watts"),
-        (["--window", "0"], "window_s must be a positive number"),
-        (["--refresh", "-1"], "refresh_s must be a positive number"),
-        (["--window", "nan"], "window_s must be a positive number"),
-        (["--stream", "x.bin"], "--stream replays a pmd-usb"),
-        (["--profile", "missing.csv"], "missing.csv cannot be read"),
-        (["--link", "/dev/null"], "exists already"),
-        (["--link", "/no/such/folder/meter"], "Expected a folder at /no/such/folder"),
+        (["--faults", "fire=0.1"], 3, "Expected a fault among silent, late"),
+        (["--faults", "late"], 3, "--faults expects NAME=VALUE"),
+        (["--faults", "late=much"], 3, "--faults expects NAME=RATE"),
+        (["--faults", "late=2"], 3, "probability"),
+        (["--faults", "late=0.6,torn=0.6"], 3, "together must not exceed 1"),
+        (["--faults", "over_range=0.1"], 4, "pzem-004t can suffer silent, late"),
+        (["--power", "nan"], 3, "--power expects watts"),
+        (["--set", "window_s=0"], 3, "window_s must be a positive number"),
+        (["--set", "refresh_s=-1"], 3, "refresh_s must be a positive number"),
+        (["--set", "window_s=wide"], 4, "Expected a number for window_s"),
+        (["--set", "colour=3"], 4, "has the options energy_wh=0.0, frequency_hz=50.0"),
+        (["--set", "unit"], 3, "--set expects NAME=VALUE"),
+        (["--stream", "x.bin"], 3, "--stream replays a pmd-usb"),
+        (["--profile", "missing.csv"], 3, "missing.csv cannot be read"),
+        (["--link", "/dev/null"], 3, "exists already"),
+        (["--link", "/no/such/folder/meter"], 3, "Expected a folder at /no/such/folder"),
     ],
 )
-def test_a_mistake_is_one_sentence_and_exit_3(
-    options: list[str], words: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+def test_a_mistake_is_one_sentence(
+    options: list[str], code: int, words: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     link = tmp_path / "meter"
-    assert main(["emulate", "pzem-004t", "--link", str(link), "--seconds", "0.1", *options]) == 3
+    command = ["emulate", "pzem-004t", "--link", str(link), "--seconds", "0.1", *options]
+    assert main(command) == code
     error = capsys.readouterr().err
     assert words in error
     assert error.count("\n") == 1
     assert not os.path.lexists(link)
+
+
+def test_a_port_that_is_none_and_a_model_that_is_none(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["emulate", "pzem-004t", "--tcp", "70000"]) == 3
+    assert "--tcp expects a port" in capsys.readouterr().err
+    assert main(["emulate", "pzem-005"]) == 4
+    assert "Expected one of the meters" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -37,11 +37,9 @@ def record(capsys: pytest.CaptureFixture[str], *arguments: str, code: int = 0) -
     return result
 
 
-def test_record_then_replay_to_a_driver(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_record_then_replay_to_a_driver(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file = tmp_path / "pzem.tape"
-    with Pzem004tEmulator(87.0, address=0x33) as emulator:
+    with Pzem004tEmulator(87.0, unit=0x33) as emulator:
         result = record(
             capsys,
             f"pzem-004t@{emulator.path}?unit=0x33",
@@ -138,8 +136,7 @@ def test_an_unplugged_tape_comes_back() -> None:
         port.write(b"?")
         deadline = time.monotonic() + 10
         with pytest.raises((serial.SerialException, OSError)):
-            while time.monotonic() < deadline:
-                port.read(1)
+            any(port.read(1) for _ in iter(time.monotonic, deadline))
         port.close()
         while time.monotonic() < deadline:
             try:
@@ -176,9 +173,7 @@ def test_mistakes_are_one_sentence(tmp_path: Path, capsys: pytest.CaptureFixture
         capsys, "pzem-004t@socket://127.0.0.1:1", "-o", str(file), code=3
     )
     assert "Expected one of the meters" in record(capsys, "pz@/dev/x", "-o", str(file), code=4)
-    assert "there is none" in record(
-        capsys, "pzem-004t@/dev/no-such", "-o", str(file), code=4
-    )
+    assert "there is none" in record(capsys, "pzem-004t@/dev/no-such", "-o", str(file), code=4)
     assert not file.exists()  # nothing was said, nothing is left
     assert "positive" in record(
         capsys, "pzem-004t@/dev/x", "-o", str(file), "--seconds", "0", code=3

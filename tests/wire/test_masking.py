@@ -97,7 +97,7 @@ def test_a_masked_tape_replays_to_the_same_values() -> None:
     for name in (None, None, "noise", "torn", None):
         faults.inject(name)
     clock, out = VirtualClock(), io.StringIO()
-    line = NullModem(Responder(Pzem004tDevice(100.0, address=0x2A), faults), clock)
+    line = NullModem(Responder(Pzem004tDevice(100.0, unit=0x2A), faults), clock)
     recorder = Recorder(line, out, masker=Masker(mask_of("pzem-004t")), now_ns=clock.now_ns)
 
     def converse(meter: Pzem004t) -> list[object]:
