@@ -94,6 +94,34 @@ CATALOG: Final[tuple[Entry, ...]] = (
             ("crosscheck", "tests/wire/test_other_clients.py (pymodbus, minimalmodbus)"),
         ),
     ),
+    *(
+        Entry(
+            model=model,
+            family=f"{model.upper()}-Modbus",
+            manufacturer="Eastron",
+            interfaces=("RS-485", "socket://", "rfc2217://"),
+            quantities=(
+                *("voltage", "current", "power", "apparent_power", "reactive_power"),
+                *("power_factor", *angle, "frequency", "energy"),
+            ),
+            driver=".meters.sdm:EastronSdm",
+            emulator=".emulators.sdm:SdmEmulator",
+            evidence=(
+                ("spec", "tests/wire/test_sdm_frames.py (the maker's printed frames)"),
+                ("spec", "Eastron protocol documents, nmakel/sdm_modbus@fead352 documents/"),
+                ("calc", f"tests/tapes/{model}_computed.tape"),
+                ("crosscheck", "tests/wire/test_other_clients.py (pymodbus, minimalmodbus)"),
+            ),
+            preset={"variant": model},
+        )
+        for model, angle in (
+            ("sdm120", ()),
+            ("sdm220", ("phase_angle",)),
+            ("sdm230", ("phase_angle",)),
+            ("sdm630", ("phase_angle",)),
+            ("sdm72d", ()),
+        )
+    ),
     Entry(
         model="pmd-usb",
         family="PMD-USB",

@@ -52,8 +52,9 @@ def test_channels_say_what_their_numbers_are_worth(entry: Entry) -> None:
     assert len({c.name for c in channels}) == len(channels)
     assert {c.quantity for c in channels} == set(entry.quantities)
     for channel in channels:
-        assert channel.unit in ("V", "A", "W", "J", "Hz", "1")
-        assert channel.resolution >= float(channel.scale) * (1 - 1e-9)
+        assert channel.unit in ("V", "A", "W", "VA", "var", "J", "Hz", "deg", "1")
+        if "resolution" not in channel.assumed:  # as of a float32, whose step grows
+            assert channel.resolution >= float(channel.scale) * (1 - 1e-9)
         if channel.accuracy is None:
             assert entry.model in WITHOUT_ACCURACY
         else:

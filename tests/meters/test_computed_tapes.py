@@ -1,0 +1,28 @@
+"""Tapes of emulated instruments: a driver that asks or decodes otherwise than it did is noticed."""
+
+from __future__ import annotations
+
+import importlib
+from pathlib import Path
+
+import pytest
+
+from drivers.catalog import find
+from drivers.tape import Replay, load_tape
+
+TAPES = Path(__file__).parent.parent / "tapes"
+
+
+@pytest.mark.parametrize("path", sorted(TAPES.glob("*_computed.tape")), ids=lambda p: p.stem)
+def test_the_driver_has_the_conversation_on_the_tape(path: Path) -> None:
+    tape = load_tape(path)
+    entry = find(tape.head["model"])
+    module, _, name = entry.driver.partition(":")
+    driver = getattr(importlib.import_module(module, "drivers"), name)
+    with Replay(tape) as line:
+        meter = driver(line, now_ns=line.now_ns, **entry.preset)
+        assert meter.identify()["model"] == entry.model
+        for _ in range(2):
+            power_w = meter.read().values["power_w"]
+            step_w = next(c.resolution for c in meter.channels if c.name == "power_w")
+            assert power_w == pytest.approx(float(tape.head["power_w"]), abs=0.51 * step_w)
