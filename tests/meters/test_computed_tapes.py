@@ -10,10 +10,12 @@ import pytest
 from drivers.catalog import find
 from drivers.tape import Replay, load_tape
 
-TAPES = Path(__file__).parent.parent / "tapes"
+FOLDER = Path(__file__).parent.parent / "tapes"
+# Those of meters that are asked; they say how much power was emulated.
+TAPES = [p for p in sorted(FOLDER.glob("*_computed.tape")) if "power_w" in load_tape(p).head]
 
 
-@pytest.mark.parametrize("path", sorted(TAPES.glob("*_computed.tape")), ids=lambda p: p.stem)
+@pytest.mark.parametrize("path", TAPES, ids=lambda p: p.stem)
 def test_the_driver_has_the_conversation_on_the_tape(path: Path) -> None:
     tape = load_tape(path)
     entry = find(tape.head["model"])
