@@ -182,8 +182,8 @@ def _load(arguments: argparse.Namespace) -> tuple[Points, list[Run]]:
             tables.append(
                 read_points(
                     source,
-                    meter=_meter(arguments.meter),
-                    resolution_j=_register_step(arguments.resolution),
+                    meter=meter_reference(arguments.meter),
+                    resolution_j=register_step(arguments.resolution),
                 )
             )
         else:
@@ -202,7 +202,7 @@ def _ended_early(run: Run) -> tuple[str, ...]:
     return (f"{run.path}: ended early, {run.stop.exit_status}{why}; what was recorded is used",)
 
 
-def _register_step(text: str | None) -> float | None:
+def register_step(text: str | None) -> float | None:
     """Return the step of an energy register in joules."""
     if text is None:
         return None
@@ -217,7 +217,7 @@ def _register_step(text: str | None) -> float | None:
     raise InputError(f"--resolution: expected a register step such as 1Wh; got {text!r}.")
 
 
-def _meter(model: str | None) -> Reference | None:
+def meter_reference(model: str | None) -> Reference | None:
     """Return what the power channel of a catalogued meter is worth."""
     if model is None:
         return None

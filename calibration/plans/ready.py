@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Final
@@ -21,6 +22,7 @@ def _cells(levels_of: Mapping[str, tuple[float, ...]]) -> list[tuple[str, float]
     return [(name, level) for name, levels in levels_of.items() for level in levels]
 
 
+@functools.cache
 def _smoke(seed: int = 1) -> Plan:
     """Build two workloads and idle, once each: three groups, one too few for any correction."""
     return shuffled_plan(
@@ -35,6 +37,7 @@ def _smoke(seed: int = 1) -> Plan:
     )
 
 
+@functools.cache
 def _quick(seed: int = 1) -> Plan:
     """Build ten cells of four workloads at eight levels, twice, with a preamble at each end."""
     return shuffled_plan(
@@ -43,8 +46,8 @@ def _quick(seed: int = 1) -> Plan:
             {
                 "cpu-int": (0.125, 0.5, 0.875),
                 "cpu-matmul": (0.25, 0.625, 1.0),
-                "memory-copy": (0.375, 0.75),
-                "cpu-int-1": (0.5, 1.0),
+                "memory-copy": (0.5, 1.0),
+                "cpu-int-1": (0.375, 0.75),
             }
         ),
         seed=seed,
@@ -59,6 +62,7 @@ def _quick(seed: int = 1) -> Plan:
     )
 
 
+@functools.cache
 def _standard(seed: int = 1) -> Plan:
     """Build six workloads at four of eight levels each, twice, on a warm machine."""
     names = ("cpu-int", "cpu-matmul", "memory-copy", "cpu-float", "memory-latency", "mixed")
@@ -103,6 +107,7 @@ _THOROUGH: Final = (
 )
 
 
+@functools.cache
 def _thorough(seed: int = 1) -> Plan:
     """Build twenty workloads at three levels each, twice; an idle anchor every 14 minutes."""
     thirds = ((0.25, 0.625, 1.0), (0.375, 0.75, 1.0), (0.125, 0.5, 0.875))
@@ -127,6 +132,7 @@ def _rezero(seed: int = 0) -> Plan:
     return Plan("rezero", seed, (PlanStep(IDLE, 0.0, 60.0),), settle_s=5.0)
 
 
+@functools.cache
 def _verify(seed: int = 1) -> Plan:
     """Build four workloads that `quick` does not have, at eight levels, once."""
     return shuffled_plan(
