@@ -5,15 +5,14 @@ neighbouring steps where the noise is slower than a step. The noise is taken as 
 process, AR(1) in readings and Ornstein-Uhlenbeck between points (Box, Jenkins and Reinsel, Time
 Series Analysis, chapter 3): one number, the correlation time, says how both add.
 
-A meter's resolution q is a second error that repeats: a steady power shows the same count again.
-Noise within the mean moves the reading over several counts and takes that error away (dither;
-Widrow and Kollar, Quantization Noise, 2008, chapter 4); what is left is common to points of one
-level.
+A meter's resolution is a second error that repeats (`analysis.rounding`): what noise within a mean
+leaves of it is common to points of one level.
 """
 
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -23,6 +22,7 @@ import numpy.typing as npt
 
 from .line import LeastSquares
 from .points import Points
+from .rounding import before_rounding, harmonics, left_by_rounding
 
 __all__ = ["Dependence", "SteadyMeans", "dependence_of", "mean_variance", "steady_means"]
 
@@ -57,62 +57,72 @@ class SteadyMeans:
 
 
 def steady_means(
-    segments: Sequence[Floats],
+    segments: Sequence[Floats] | Floats,
     *,
     cadence_s: float = 1.0,
     resolution_w: float = 0.0,
 ) -> SteadyMeans:
     """Return the mean of each steady segment with its standard uncertainty.
 
-    `segments` are the readings (W) of each segment, `cadence_s` apart. With r the readings less
+    `segments` are the readings (W) of each segment, `cadence_s` apart; an array holds one in each
+    row. With r the readings less
     their segment's mean, the autocorrelation ρ is that for which the expectation of
     Σ r_t r_{t+1} / Σ r_t² equals what was found, over segments of just these lengths: the usual
     ratio is biased low by the removal of the means, by 0.1 at ρ = 0.97 and 50 readings. σ² follows
     from E[Σ r²] = σ² Σ n (1 - v(n, ρ)) and u² = σ² v(n, ρ), v as in `mean_variance`. Segments of
-    ten readings or more use their own scatter where they differ among one another in it.
+    ten readings or more use their own scatter where they differ among one another in it. What the
+    resolution leaves comes from `analysis.rounding.left_by_rounding`.
 
     A correlation time beyond the segments' own length cannot be told from a drift; it is cut there.
     """
-    count = np.array([s.size for s in segments])
-    power = np.array([float(s.mean()) for s in segments])
-    if np.all(count == count[0]):
-        residual = np.asarray(segments) - power[:, None]
-        own = np.einsum("ij,ij->i", residual, residual)
-        products = float(np.einsum("ij,ij->", residual[:, 1:], residual[:, :-1]))
-    else:
-        pieces = [s - p for s, p in zip(segments, power, strict=True)]
-        own = np.array([float(r @ r) for r in pieces])
-        products = sum(float(r[1:] @ r[:-1]) for r in pieces)
+    count, power, own, products = _about_their_means(segments)
     total = float(own.sum())
-    readings = int(count.sum())
-    lengths = tuple(zip(*map(np.ndarray.tolist, np.unique(count, return_counts=True)), strict=True))
+    readings = float(count.sum())
+    lengths = tuple(sorted(Counter(count.tolist()).items()))
     q = resolution_w
-    sigma = _before_rounding(math.sqrt(total / max(readings - count.size, 1)), q)
+    sigma = before_rounding(math.sqrt(total / max(readings - count.size, 1.0)), q)
     # Rounding that the noise dithers is white: it is in Σ r² but not in the products.
     white = q * q / 12 * (readings - count.size) if sigma > 0.4 * q else 0.0
     ratio = products / (total - white) if total > white else 0.0
     rho = _rho(ratio, lengths)
-    rho = min(rho, math.exp(-1.0 / max(float(np.median(count)), 2.0)))
+    rho = min(rho, math.exp(-1.0 / max(sorted(count.tolist())[count.size // 2], 2.0)))
     v = mean_variance(count, rho)
     freedom = count * (1 - v)
     slow = max(total - white, 0.0) / max(float(freedom.sum()), 1e-300)
     variance = np.full(count.size, slow)
-    enough = (count >= 10) & (freedom >= 5)
-    if enough.all() and _unequal(own, freedom):
+    if float(count.min()) >= 10 and float(freedom.min()) >= 5 and _unequal(own, freedom):
         variance = np.maximum(own - white * count / readings, 0.0) / freedom
-    common = _undithered(sigma, q)
+    common = left_by_rounding(power, own == 0, 1 / v, sigma, q)
     u = np.sqrt(variance * v + (q * q / 12 if white else 0.0) / count + common**2)
     return SteadyMeans(power, u, cadence_s * (1 + rho) / (1 - rho), common)
 
 
+def _about_their_means(
+    segments: Sequence[Floats] | Floats,
+) -> tuple[Floats, Floats, Floats, float]:
+    """Return the lengths, the means, Σ r² of each and Σ r_t r_{t+1} of all segments."""
+    if isinstance(segments, np.ndarray) or len({s.size for s in segments}) == 1:
+        block = np.asarray(segments)
+        power = block.mean(axis=1)
+        residual = block - power[:, None]
+        own = np.einsum("ij,ij->i", residual, residual)
+        products = float(np.einsum("ij,ij->", residual[:, 1:], residual[:, :-1]))
+        return np.full(power.size, float(block.shape[1])), power, own, products
+    power = np.array([float(s.mean()) for s in segments])
+    pieces = [s - p for s, p in zip(segments, power, strict=True)]
+    own = np.array([float(r @ r) for r in pieces])
+    count = np.array([float(s.size) for s in segments])
+    return count, power, own, sum(float(r[1:] @ r[:-1]) for r in pieces)
+
+
 def _unequal(own: Floats, freedom: Floats) -> bool:
     """Whether segments differ in scatter (Bartlett's idea, a generous limit: a ratio of ten)."""
-    scatter = own / freedom
-    return bool(scatter.max() > 10 * max(float(np.median(scatter)), 1e-300))
+    scatter = np.sort(own / freedom)
+    return bool(scatter[-1] > 10 * max(float(scatter[scatter.size // 2]), 1e-300))
 
 
 @lru_cache(maxsize=256)
-def _ratios(lengths: tuple[tuple[int, int], ...]) -> tuple[Floats, Floats]:
+def _ratios(lengths: tuple[tuple[float, int], ...]) -> tuple[Floats, Floats]:
     """Return ρ and the expected lag-1 ratio of residuals about means of segments so long.
 
     E[Σ r_t r_{t+1}] = σ² [(n-1) ρ - (n+1) v + 2 (1-ρⁿ)/(n (1-ρ))] for one segment of n readings.
@@ -129,55 +139,11 @@ def _ratios(lengths: tuple[tuple[int, int], ...]) -> tuple[Floats, Floats]:
     return rho, np.divide(top, bottom, out=np.zeros(rho.size), where=bottom > 0)
 
 
-def _rho(ratio: float, lengths: tuple[tuple[int, int], ...]) -> float:
+def _rho(ratio: float, lengths: tuple[tuple[float, int], ...]) -> float:
     rho, expected = _ratios(lengths)
     if not np.any(np.diff(expected) > 0):
         return 0.0
     return max(float(np.interp(ratio, np.maximum.accumulate(expected), rho)), 0.0)
-
-
-@lru_cache(maxsize=1)
-def _rounding() -> tuple[Floats, Floats]:
-    """Return the scatter of rounded readings, and of the readings before, in steps of rounding.
-
-    The scatter is the mean over all positions of the level between two counts.
-    """
-    from scipy.special import ndtr
-
-    before = np.concatenate([[0.0], np.logspace(-4, 0, 60)])
-    level = (np.arange(64) + 0.5) / 64 - 0.5
-    edge = np.arange(-7, 8) + 0.5
-    after = []
-    for s in before:
-        if s < 0.05:  # a few readings about the edge: the mean over the level is s/√π exactly
-            after.append(s / math.sqrt(math.pi))
-            continue
-        below = ndtr((edge[None, :] - level[:, None]) / s)
-        p = np.diff(below, axis=1)
-        k = edge[:-1] + 0.5
-        after.append(float(np.mean(p @ k**2 - (p @ k) ** 2)))
-    return np.sqrt(np.array(after)), before
-
-
-def _before_rounding(scatter_w: float, q: float) -> float:
-    """Return the standard deviation of readings before rounding to q, W."""
-    if q <= 0 or scatter_w > q:
-        return math.sqrt(scatter_w**2 - (q * q / 12 if q > 0 else 0.0))
-    after, before = _rounding()
-    return q * float(np.interp(scatter_w / q, after, before))
-
-
-def _undithered(sigma_w: float, q: float) -> float:
-    """Return what rounding to q leaves in a mean over readings that scatter by σ, W.
-
-    u² = q²/12 Σ_k 6/(π k)² exp(-4 π² k² σ²/q²): q/√12 for a still reading, nothing from σ = q/2.
-    """
-    if q <= 0:
-        return 0.0
-    k = np.arange(1, 200)
-    terms = 6 / (np.pi * k) ** 2 * np.exp(-4 * (np.pi * k * sigma_w / q) ** 2)
-    share = min(float(terms.sum()) + (6 / (np.pi**2 * 199.5) if sigma_w == 0 else 0.0), 1.0)
-    return q * math.sqrt(share / 12)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -232,9 +198,9 @@ class Dependence:
     def in_level(self, design: Floats, line: LeastSquares) -> Floats:
         """Return the correlations of rounding to q between points on a fitted line, (n, n).
 
-        The rounding error is a sawtooth of the power: two powers δ apart share it to Σ_k 6/(π k)²
-        cos(2π k δ/q), and where δ is known to u_δ only, each term is worth exp(-2 π² k² u_δ²/q²) of
-        that. Points of one level share it wholly, distant ones not at all.
+        The rounding error is a sawtooth of the power, smoothed by the noise: two powers δ apart
+        share it to Σ_k h_k cos(2π k δ/q) with the weights of `analysis.rounding.harmonics`, and
+        where δ is known to u_δ only, each term is worth exp(-2 π² k² u_δ²/q²) of that. Points of one level share it wholly, distant ones not at all.
         """
         n = self.start_s.size
         if self.resolution_w <= 0:
@@ -250,11 +216,12 @@ class Dependence:
         own = np.diag(spread)
         blur = (own[:, None] + own[None, :] - 2 * spread) * (2 * np.pi / self.resolution_w) ** 2
         blur = np.maximum(blur, 0.0)
-        found, whole = np.zeros((n, n)), 0.0
-        for k in range(1, 9):
-            found += np.cos(k * apart) * np.exp(-0.5 * k * k * blur) / (k * k)
-            whole += 1 / (k * k)
-        return np.asarray(found / whole)
+        found = np.zeros((n, n))
+        weights = harmonics(self.quantisation_w, self.resolution_w)
+        for k, weight in enumerate(weights.tolist(), start=1):
+            if weight > 1e-4:
+                found += weight * np.cos(k * apart) * np.exp(-0.5 * k * k * blur)
+        return found
 
 
 def dependence_of(points: Points) -> Dependence | None:

@@ -139,7 +139,7 @@ def _session(
     wall = _INTERCEPT_W + offset_w + _SLOPE * x[:, None] + s.noise_w * noise
     if s.resolution_w:
         wall = np.rint(wall / s.resolution_w) * s.resolution_w
-    means = steady_means(tuple(wall), resolution_w=s.resolution_w)
+    means = steady_means(wall, resolution_w=s.resolution_w)
     tool = np.asarray(x)
     if s.tool_w:
         tool = x + s.tool_w * rng.standard_normal((x.size, _HELD)).mean(axis=1)
