@@ -16,18 +16,12 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-import numpy as np
-import numpy.typing as npt
-
 from ..errors import InputError
-from .model import term_values
 from .results import Component, FitResult, Model
 from .uncertainty import student_t
 
 __all__ = ["Budget", "BudgetRow", "Job", "budget_rows", "energy_budget", "jobs_budget",
            "power_budget"]  # fmt: skip
-
-Floats = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,11 +148,10 @@ def _budget(
     model = result.model
     if model is None:
         raise InputError("Expected a fit with a model; this one has none.")
-    gradients = np.array([_gradient(model, result.inputs, job) for job in jobs])
-    coefficients = np.array([t.value for t in model.terms])
-    values = gradients @ coefficients
-    total = float(values.sum())
-    rows = _coefficient_rows(model, gradients.sum(axis=0))
+    gradients = [_gradient(model, result.inputs, job) for job in jobs]
+    values = [sum(t.value * g for t, g in zip(model.terms, gs, strict=True)) for gs in gradients]
+    total = sum(values)
+    rows = _coefficient_rows(model, [sum(column) for column in zip(*gradients, strict=True)])
     shared = sum(r.variance for r in rows)
     fourth = shared**2 / model.dof if model.dof > 0 else 0.0
     for part in result.uncertainty:
@@ -179,26 +172,30 @@ def _gradient(model: Model, inputs: Sequence[str], job: Job) -> list[float]:
     if missing:
         raise InputError(f"Expected a value of each input; {', '.join(missing)} is missing.")
     t = job.duration_s
-    power = {k: np.array([job.inputs_j[k] / t]) for k in inputs}
-    return [float(v) * t for v in term_values(model.terms, power)[0]]
+    found = []
+    for term in model.terms:
+        x = job.inputs_j[term.input] / t if term.input is not None else 1.0
+        value = max(x - (term.knot or 0.0), 0.0) if term.basis == "hinge" else x**term.power
+        found.append(float(value) * t)
+    return found
 
 
-def _coefficient_rows(model: Model, gradient: Floats) -> list[BudgetRow]:
-    covariance = np.array(model.covariance)
+def _coefficient_rows(model: Model, gradient: Sequence[float]) -> list[BudgetRow]:
     rows = []
-    for i, term in enumerate(model.terms):
-        u2 = float(covariance[i, i])
+    cross = 0.0
+    for i, (term, g) in enumerate(zip(model.terms, gradient, strict=True)):
+        covariance = model.covariance[i]
+        u2 = covariance[i]
         if u2 == 0:
             continue
+        cross += sum(2 * g * gradient[j] * covariance[j] for j in range(i))
         rows.append(
             BudgetRow(
-                term.id, term.value, term.unit, math.sqrt(u2), "A", "t", float(gradient[i]),
-                model.dof, "fit", "full", float(gradient[i]) ** 2 * u2,
+                term.id, term.value, term.unit, math.sqrt(u2), "A", "t", g, model.dof, "fit",
+                "full", g * g * u2,
             )
         )  # fmt: skip
     if len(rows) > 1:
-        own = sum(r.variance for r in rows)
-        cross = float(gradient @ covariance @ gradient) - own
         names = ",".join(r.symbol for r in rows)
         rows.append(
             BudgetRow(
@@ -213,11 +210,11 @@ def _component_row(
     part: Component,
     jobs: tuple[Job, ...],
     averaged_s: tuple[float, ...],
-    values: Floats,
+    values: Sequence[float],
     unit: str,
 ) -> BudgetRow:
     relative = part.kind == "relative"
-    reach = [abs(float(v)) if relative else j.duration_s for v, j in zip(values, jobs, strict=True)]
+    reach = [abs(v) if relative else j.duration_s for v, j in zip(values, jobs, strict=True)]
     if part.correlation == "independent":
         tau = part.correlation_time_s
         over = [max(1.0, t / tau) if tau else 1.0 for t in averaged_s]

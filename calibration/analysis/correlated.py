@@ -31,7 +31,7 @@ _MOST_RHO = 0.999
 _GRID = 240
 
 
-def mean_variance(n: Floats | int, rho: Floats | float) -> Floats:
+def mean_variance(n: Floats | float, rho: Floats | float) -> Floats:
     """Return the variance of the mean of n AR(1) readings of unit variance.
 
     v = [n (1-ρ²) - 2 ρ (1-ρⁿ)] / [n² (1-ρ)²], exactly; about (1+ρ)/(1-ρ)/n where n is large
@@ -191,16 +191,31 @@ class Dependence:
         A point's own u² is that of a mean over its length D; over a long time t the variance of the
         mean is u² τ/t with τ = D / (1 - T/D (1-e^{-D/T})): D itself where the noise is fast.
         """
-        d = float(np.median(self.duration_s))
+        d = float(np.sort(self.duration_s)[self.duration_s.size // 2])
         t = max(0.5 * correlation_time_s, 1e-9)
         return d / (1 - t / d * (1 - math.exp(-d / t)))
 
-    def in_level(self, design: Floats, line: LeastSquares) -> Floats:
+    def quantisation_dof(self, power_w: Floats) -> float:
+        """Return the degrees of freedom of `quantisation_w`, infinite where it is all of q/√12.
+
+        Where noise takes part of the rounding away, how much is left was seen at as many levels as
+        there are counts m among the points' powers (W). A mean of m squares of rectangular errors
+        has the relative variance 0.8/m, and dof = 2/that (GUM G.3.3).
+        """
+        if self.resolution_w <= 0 or self.quantisation_w >= 0.999 * self.resolution_w / math.sqrt(
+            12
+        ):
+            return math.inf
+        return 2.5 * float(np.unique(np.rint(power_w / self.resolution_w)).size)
+
+    def in_level(self, design: Floats, line: LeastSquares, own2: Floats) -> Floats:
         """Return the correlations of rounding to q between points on a fitted line, (n, n).
 
         The rounding error is a sawtooth of the power, smoothed by the noise: two powers δ apart
         share it to Σ_k h_k cos(2π k δ/q) with the weights of `analysis.rounding.harmonics`, and
-        where δ is known to u_δ only, each term is worth exp(-2 π² k² u_δ²/q²) of that. Points of one level share it wholly, distant ones not at all.
+        where δ is known to u_δ only, each term is worth exp(-2 π² k² u_δ²/q²) of that. Points of
+        one level share it wholly, distant ones not at all. `own2` is the variance of each point's
+        own noise, W², (n,), of which the line is as uncertain as of the rounding.
         """
         n = self.start_s.size
         if self.resolution_w <= 0:
@@ -211,13 +226,13 @@ class Dependence:
         near = np.maximum(1 - np.abs(apart) / (0.5 * self.resolution_w), 0.0)
         solver = np.linalg.pinv(design)
         u2 = self.quantisation_w**2
-        spread = design @ solver @ (u2 * near) @ solver.T @ design.T
+        spread = design @ solver @ (u2 * near + np.diag(own2)) @ solver.T @ design.T
         apart = apart * (2 * np.pi / self.resolution_w)
         own = np.diag(spread)
         blur = (own[:, None] + own[None, :] - 2 * spread) * (2 * np.pi / self.resolution_w) ** 2
         blur = np.maximum(blur, 0.0)
         found = np.zeros((n, n))
-        weights = harmonics(self.quantisation_w, self.resolution_w)
+        weights = harmonics(self.quantisation_w, self.resolution_w, self.quantisation_dof(power))
         for k, weight in enumerate(weights.tolist(), start=1):
             if weight > 1e-4:
                 found += weight * np.cos(k * apart) * np.exp(-0.5 * k * k * blur)

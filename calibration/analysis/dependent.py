@@ -9,16 +9,17 @@ import numpy.typing as npt
 
 from ..errors import FitError
 from .correlated import Dependence
-from .linear import FAST_CONDITION, least_squares
+from .linear import LeastSquares, least_squares
 from .weighting import Solved, Weighted, chi_squared_scale, with_lack_of_fit
 
 __all__ = ["with_dependence"]
 
 Floats = npt.NDArray[np.float64]
-# Correlation times that are tried where none is known, in units of the spacing of the points.
+# Correlation times that are tried where none is known, in units of the spacing of the points, and
+# what each counts before the points have spoken: a time without a scale (Jeffreys), log-uniform
+# from a meter's window, about a fiftieth of a step, to two spacings, each taken by its nearest.
 _TRIED = (0.0, 0.5, 1.0, 2.0)
-# As likely as not there is none; two dozen points say little of it.
-_PRIOR = (0.55, 0.15, 0.15, 0.15)
+_PRIOR = (0.62, 0.15, 0.15, 0.08)
 _LEAST_DOF = 8
 
 
@@ -38,9 +39,8 @@ def with_dependence(
     weighted least squares, which an ill-known V cannot disturb, and their covariance H V Hᵀ.
     """
     floor = 1e-9 * max(float(np.max(np.abs(y))), 1e-9)
-    first = least_squares(
-        design, y, method="fast"
-    )  # says so if the points do not determine the coefficients
+    # It says so if the points do not determine the coefficients.
+    first = least_squares(design, y, method="fast")
     norm = np.sqrt(np.sum(design**2, axis=0))
     scaled = design / norm
     common2 = np.minimum(u_y**2, shared.quantisation_w**2)
@@ -48,15 +48,15 @@ def with_dependence(
     quantised = None
     if np.any(common2 > 1e-6 * own2):
         common = np.sqrt(common2)
-        quantised = shared.in_level(design, first) * common[:, None] * common[None, :]
+        quantised = shared.in_level(design, first, own2) * common[:, None] * common[None, :]
     known = shared.correlation_time_s
     if known is not None:
         tried: tuple[float, ...] = (known,)
     elif first.dof < _LEAST_DOF:
         tried = (0.0,)
     else:
-        order = np.sort(shared.start_s)
-        tried = tuple(k * float(np.median(np.diff(order))) for k in _TRIED)
+        spacing_s = float(np.median(np.diff(np.sort(shared.start_s))))
+        tried = tuple(k * spacing_s for k in _TRIED)
     found = [_one_time(scaled, y, own2, u2_inputs, quantised, shared, t, first) for t in tried]
     times = np.array([shared.averaging_time(t) for t in tried])
     best = found[0][0]
@@ -133,7 +133,9 @@ def _one_time(
         if chi_squared_scale(chi2, dof) < 1.0:
             scale2 = min(max(system.match(dof, 1.0), 1e-9), 1.0)
         coefficients, covariance, _ = system.solve(scale2)
-        effective = _effective_dof(system, scale2, scale2 * system.slope, covariance, dof)
+        effective = _effective_dof(
+            system, scale2, scale2 * system.slope, covariance, dof, shared.quantisation_dof(y)
+        )
         log_v = 2 * float(np.sum(np.log(np.diag(noise_factor))))
         log_v += float(np.sum(np.log(base + scale2)))
     else:
@@ -178,16 +180,17 @@ def _independent(factor: Floats, other: Floats, design: Floats, y: Floats) -> tu
 
 
 def _effective_dof(
-    system: Weighted, t: float, found: Floats, covariance: Floats, dof: int
+    system: Weighted, t: float, found: Floats, covariance: Floats, dof: int, quantised_dof: float
 ) -> float:
     """Return the dof of a variance of which only the part `found` rests on the residuals.
 
     Welch-Satterthwaite (GUM G.4): the coefficients' variance is the sum of that of the noise, known
-    with `dof`, and that of the resolution, known exactly; the shares are those of the prediction,
-    averaged over the points.
+    with `dof`, and that of the resolution, known with `quantised_dof`; the shares are those of the
+    prediction, averaged over the points.
     """
     weight = 1.0 / (system.base + t * system.slope)
     reach = covariance @ (system.design * weight[:, None]).T
     part = (reach * found) @ reach.T
     share = float(np.trace(np.linalg.solve(covariance, part))) / covariance.shape[0]
-    return float(dof / max(share, 0.05) ** 2)
+    share = min(max(share, 0.05), 1.0)
+    return float(1 / (share**2 / dof + (1 - share) ** 2 / quantised_dof))

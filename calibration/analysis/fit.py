@@ -114,7 +114,7 @@ def _usable(points: Points, inputs: tuple[str, ...]) -> Points:
         seen &= np.isfinite(points.inputs[key].value)
     if not seen.any():
         raise FitError(f"Expected points with {', '.join(inputs)}; none was observed completely.")
-    return points.select(seen)
+    return points if seen.all() else points.select(seen)
 
 
 def _select(

@@ -182,13 +182,14 @@ def _fast(design: Floats, y: Floats, u_y: Floats | None) -> LeastSquares:
     condition = float(np.linalg.cond(r))
     if not condition < FAST_CONDITION:
         raise _dependent(condition)
-    scaled = np.linalg.solve(r, q.T @ (y * weight))
+    unscaled = np.linalg.solve(r, np.eye(p))
+    scaled = unscaled @ (q.T @ (y * weight))
     # One step of refinement recovers the digits that forming q.T @ y has lost.
-    scaled = scaled + np.linalg.solve(r, q.T @ ((y - design @ (scaled / scale)) * weight))
+    scaled = scaled + unscaled @ (q.T @ ((y - design @ (scaled / scale)) * weight))
     coefficients = scaled / scale
     residuals = y - design @ coefficients
     chi_squared = float(np.sum((residuals * weight) ** 2))
-    inverse = np.linalg.solve(r, np.eye(p)) / scale[:, None]
+    inverse = unscaled / scale[:, None]
     covariance = inverse @ inverse.T
     if u_y is None:
         covariance = covariance * (chi_squared / (n - p) if n > p else np.nan)

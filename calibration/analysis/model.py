@@ -9,18 +9,18 @@ share (`analysis.correlated`) makes the weights a matrix: generalised least squa
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
 
 from ..errors import FitError, InputError
 from .correlated import Dependence
-from .line import LeastSquares, least_squares
+from .dependent import with_dependence
+from .noisy_inputs import noisy_inputs
 from .results import Model, Term
+from .weighting import with_lack_of_fit
 
 __all__ = ["FORMS", "Fitted", "fit_form", "term_values"]
 
@@ -36,7 +36,8 @@ class Fitted:
     the s of the weights, `chi_squared` that of the points' own u without it; `noise_w` is their own
     u as a root mean square, scaled down where χ² < dof, and averages over `noise_time_s` (None: the
     length of a point). `covariance` is that of the terms, in their order, known with
-    `effective_dof`.
+    `effective_dof`. `reliability` holds the λ of each input whose errors were taken out of the gain
+    (`analysis.noisy_inputs`), empty where none had to be.
     """
 
     form: str
@@ -49,6 +50,7 @@ class Fitted:
     noise_w: float
     noise_time_s: float | None
     session_offset_w: Mapping[str, float]
+    reliability: Mapping[str, float]
     condition: float
 
     def predict(self, inputs: Mapping[str, Floats]) -> Floats:
@@ -145,10 +147,11 @@ def fit_form(
     else:
         coding = coding[:, :0]
     design = np.hstack([columns[:, free], coding])
+    reliability: Mapping[str, float] = {}
     if shared is None:
         solution = with_lack_of_fit(design, target, reference_u_w)
     else:
-        design, u2_inputs = noisy_inputs(terms, columns, design, target, shared)
+        design, u2_inputs, reliability = noisy_inputs(terms, columns, design, target, shared)
         solution = with_dependence(design, target, reference_u_w, shared, u2_inputs)
     count = int(free.sum())
     values = np.array([t.value for t in terms])
@@ -171,6 +174,7 @@ def fit_form(
         noise_w=solution.noise_w,
         noise_time_s=solution.noise_time_s,
         session_offset_w=dict(zip(names, map(float, deviations), strict=True)),
+        reliability=reliability,
         condition=_centred_condition(columns[:, [t.basis != "const" for t in terms]]),
     )
 

@@ -34,7 +34,7 @@ def _scatter() -> tuple[Floats, Floats]:
         if s < 0.05:  # a few readings about the edge: the mean over the level is s/√π exactly
             after.append(s / math.sqrt(math.pi))
             continue
-        level, mean, square = _counts(float(s))
+        _, mean, square = _counts(float(s))
         after.append(float(np.mean(square - mean**2)))
     return np.sqrt(np.array(after)), before
 
@@ -95,18 +95,24 @@ def left_by_rounding(
     return math.sqrt(float(error2.mean()))
 
 
-def harmonics(left_w: float, q: float) -> Floats:
+def harmonics(left_w: float, q: float, dof: float) -> Floats:
     """Return the weights of the harmonics of what rounding to q leaves, k = 1..8, their sum 1.
 
     The error of rounding is a sawtooth of the power, of variance q²/12 with a share 6/(π k)² in
     harmonic k; normal noise σ smooths it by exp(-4 π² k² σ²/q²) in variance (Widrow and Kollar,
-    2008, chapter 4). σ follows from `left_w`, what is left as a standard uncertainty.
+    2008, chapter 4). σ follows from `left_w`, what is left as a standard uncertainty, known with
+    `dof`: the weights are averaged over its relative variance 2/dof, by the three points of
+    Gauss and Hermite (1, 1 ± √3 times its root, with 2/3 and 1/6 each).
     """
     k = np.arange(1, 9)
     noise, share = _smoothed()
-    s = float(np.interp(12 * (left_w / q) ** 2, share, noise))
-    weight = np.exp(-4 * (np.pi * k * s) ** 2) / (k * k)
-    return np.asarray(weight / weight.sum())
+    left, spread = 12 * (left_w / q) ** 2, math.sqrt(6 / dof)
+    found = np.zeros(k.size)
+    for times, part in ((1 - spread, 1 / 6), (1.0, 2 / 3), (1 + spread, 1 / 6)):
+        s = float(np.interp(left * times, share, noise))
+        weight = np.exp(-4 * (np.pi * k * s) ** 2) / (k * k)
+        found += part * weight / weight.sum()
+    return found
 
 
 @lru_cache(maxsize=1)
