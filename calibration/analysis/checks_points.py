@@ -10,6 +10,7 @@ import math
 import numpy as np
 
 from .evidence import Check, Evidence, Found
+from .scale import unit_change
 from .validation import idle_reference, levels
 
 __all__ = ["POINT_CHECKS"]
@@ -130,16 +131,28 @@ def _baseline_inside(e: Evidence, threshold: float) -> str:
 
 
 def _unseen(e: Evidence, threshold: float) -> str:
+    """Say where power must be of something that no input sees: at zero input, or in one group."""
     if e.fitted is None or any(e.points.inputs[k].unit != "W" for k in e.inputs):
         return ""
     zero = float(e.fitted.predict({k: np.zeros(1) for k in e.inputs})[0])
     largest = float(np.sum([e.points.inputs[k].value for k in e.inputs], axis=0).max())
-    if e.fitted.form not in ("affine", "hinge", "quadratic") or zero <= threshold * largest:
+    if e.fitted.form in ("affine", "hinge", "quadratic") and zero > threshold * largest:
+        return (
+            f"{zero:.0f} W of the reference belong to what no input sees (the inputs read at most "
+            f"{largest:.0f} W); read energy above idle, and re-zero for absolute power."
+        )
+    if e.held is None or e.held.scheme != "workload":
         return ""
-    return (
-        f"{zero:.0f} W of the reference belong to what no input sees (the inputs read at most "
-        f"{largest:.0f} W); read energy above idle, and re-zero for absolute power."
-    )
+    missed = -e.held.error_w(e.points)
+    for name in e.held.names:
+        own = e.held.members(name)
+        more = float(missed[own].mean())
+        if more > float(np.ptp(e.points.reference_w[~own])) and not np.all(e.points.idle[own]):
+            return (
+                f"{name} takes {more:.0f} W more than the inputs say of it, more than all others "
+                "span: a component that no input sees works there."
+            )
+    return ""
 
 
 def _window(e: Evidence, threshold: float) -> str:
@@ -208,6 +221,27 @@ def _gain(e: Evidence, threshold: float) -> str:
     return ""
 
 
+def _unit(e: Evidence, threshold: float) -> str:
+    """Say where a power input would need another unit, not another scope, to fit the reference."""
+    changed = unit_change(e.points, e.inputs)
+    if changed:
+        return changed
+    if e.fitted is None or e.fitted.form not in ("gain", "affine"):
+        return ""
+    for i, term in enumerate(e.fitted.terms):
+        if term.input is None or e.points.inputs[term.input].unit != "W":
+            continue
+        if 1 / threshold <= abs(term.value) <= threshold:
+            continue
+        if abs(term.value) <= 2 * math.sqrt(max(e.fitted.covariance[i, i], 0.0)):
+            continue  # no relation, of whatever size
+        return (
+            f"the gain of {term.input} is {term.value:.3g}: no scope differs that much; one of the "
+            "two is in another unit or has lost its scale."
+        )
+    return ""
+
+
 def _mode(e: Evidence, threshold: float) -> str:
     for key in e.inputs:
         modes = [m or "unknown" for m in e.points.inputs[key].modes]
@@ -218,7 +252,7 @@ def _mode(e: Evidence, threshold: float) -> str:
 
 def _lagging(e: Evidence, threshold: float) -> str:
     meter = e.points.reference
-    lags = [e.points.inputs[k].lag for k in e.inputs]
+    lags = [c.lag for c in e.points.inputs.values()]
     known = [lag for lag in lags if lag is not None and lag.resolved]
     window = meter.window_s if meter is not None else None
     if not known or len(known) < len(lags) or not window:
@@ -249,6 +283,7 @@ POINT_CHECKS: dict[str, Check] = {
     "aliased_load": _aliased,
     "meter_too_coarse": _coarse,
     "implausible_gain": _gain,
+    "unit_scale": _unit,
     "wrong_mode": _mode,
     "lagging_reference": _lagging,
     "lag_unresolved": _unresolved,

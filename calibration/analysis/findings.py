@@ -8,6 +8,7 @@ register too coarse for the stretches it is asked about, windows that differ fro
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -16,6 +17,7 @@ import numpy.typing as npt
 from .counters import clock_findings
 from .energy import EnergyCurve, Pieces, pieces
 from .points import Finding
+from .timing import piecewise_lag
 
 if TYPE_CHECKING:
     from ..recording.reader import Run, Series
@@ -38,6 +40,7 @@ def run_findings(run: Run, meter: Series, cut: Pieces) -> tuple[Finding, ...]:
     """
     found = [Finding(f.code, f.message, consequence="flag") for f in clock_findings(run.clocks)]
     inputs = {place: key for key, place in run.inputs().items()}
+    seen: dict[str, Pieces] = {}
     for name, descriptor in run.descriptors.items():
         channels = [*descriptor.channels, *(d.channel for d in descriptor.derived)]
         for channel in channels:
@@ -59,11 +62,39 @@ def run_findings(run: Run, meter: Series, cut: Pieces) -> tuple[Finding, ...]:
             if key is not None:
                 found += _aliased(run, key, series, cut)
                 found += _windows(key, series, meter)
+                seen[key] = own
     for fault in run.faults:
         if fault.code == "backwards":
-            text = f"{fault.stream}: {fault.count} rows whose time went back were left out"
+            text = f"{fault.stream}: {fault.count} rows left out ({fault.message})"
             found.append(Finding("time_jump", text, consequence="flag"))
+    if any(f.code == "time_jump" for f in found):
+        found += _parted(run, cut, seen)
     return tuple(dict.fromkeys(found))
+
+
+def _parted(run: Run, cut: Pieces, seen: Mapping[str, Pieces]) -> list[Finding]:
+    """Find inputs whose lag behind the meter is not the same on both sides of a jump in time."""
+    # Each row left out stands for a cadence that the clock went back.
+    most_s = max(5.0, 2 * float(np.median(cut.duration_s)))
+    for fault in run.faults:
+        if fault.code == "backwards" and fault.stream is not None:
+            cadence_s = run.descriptors[fault.stream].cadence_s
+            if cadence_s is None:
+                channel = run.descriptors[fault.stream].channels[0].name
+                cadence_s = run.series(fault.stream, channel).cadence_s or 0.0
+            most_s += 1.5 * fault.count * cadence_s
+    found = []
+    for key, own in seen.items():
+        parts = piecewise_lag(cut, own, most_s=most_s)
+        if len(parts.lags) < 2:
+            continue
+        lags = " then ".join(f"{lag.offset_s:+.3g}" for lag in parts.lags)
+        text = (
+            f"{key}: its lag behind the meter is {lags} s: the clock of one of the two was set, "
+            "and rows on its two sides belong to different times. Split the recording there"
+        )
+        found.append(Finding("time_jump", text, (key,), "refuse"))
+    return found
 
 
 def _coarse(series: Series, name: str, reference: bool) -> list[Finding]:
@@ -94,13 +125,12 @@ def _windows(key: str, series: Series, meter: Series) -> list[Finding]:
         return []
     difference = (meter.window_ns[both] - series.window_ns[both]) / _NS
     usual = float(np.median(series.window_ns[both])) / _NS
-    typical = float(np.median(np.abs(difference)))
-    if typical <= _WINDOWS_DIFFER * usual:
+    if float(np.sqrt(np.mean(difference**2))) <= _WINDOWS_DIFFER * usual:
         return []
     text = (
-        f"{key}: the reference's windows differ from the tool's by {typical:.2g} s of "
-        f"{usual:.3g} s (median; at most {np.max(np.abs(difference)):.2g} s), an energy per run, "
-        "not per second"
+        f"{key}: the reference's windows differ from the tool's by {np.median(difference):+.2g} s "
+        f"of {usual:.3g} s (median; at most {np.max(np.abs(difference)):.2g} s), an energy per "
+        "run, not per second"
     )
     return [Finding("window_mismatch", text, (key,))]
 

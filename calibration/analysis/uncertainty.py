@@ -16,6 +16,7 @@ import numpy.typing as npt
 from .model import Fitted
 from .points import Points
 from .results import Component
+from .stability import half_to_half
 from .validation import HeldOut, idle_reference
 
 __all__ = ["Interval", "components", "held_out_interval", "interval", "student_t"]
@@ -45,7 +46,7 @@ def components(
 
     Without held-out errors, lack of fit falls back on the fit's own scatter.
     """
-    found = [*_meter(points), _session(points, fitted, idle_w)]
+    found = [*_meter(points), _session(points, fitted, idle_w), *_gain_drift(points, fitted)]
     noise, lack = _own_scatter(points, fitted)
     if held is None:
         if fitted.dof > 0:  # as many coefficients as points leave no scatter to judge by
@@ -164,6 +165,24 @@ def _session(points: Points, fitted: Fitted, idle_w: float | None) -> Component:
         f"moves; {100 * ASSUMED_SESSION_SHARE:g} % of idle power, or their spread if larger",
         status="assumed", sessions=offsets.size, span_days=span_days,
     )  # fmt: skip
+
+
+def _gain_drift(points: Points, fitted: Fitted) -> list[Component]:
+    """Return what the halves of a single recording make of each other, as an error of the gain.
+
+    Blocks of one recording share what drifts, so their held-out errors do not hold it. A re-zero
+    does not take it out, and it is the same for all of a later stretch: class `full`.
+    """
+    halves = half_to_half(points, fitted)
+    if halves is None:
+        return []
+    return [
+        Component(
+            "gain_drift", "relative", max(abs(b) for b in halves), "full", "A", "normal",
+            "the larger of two: mean power of the second half of the recording predicted from the "
+            "first, and of the first from the second",
+        )
+    ]  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True, eq=False)

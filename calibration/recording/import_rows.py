@@ -28,6 +28,8 @@ _MOST_IMPLAUSIBLE = 0.01
 # and no supply of one machine reaches 1 MW.
 _LEAST_PEAK_W = 0.5
 _MOST_PEAK_W = 1e6
+# A clock that was set back goes on from there; fewer rows are out of order, and the file is wrong.
+_LEAST_STRETCH = 3
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -82,7 +84,7 @@ class Importer:
         self._path = folder / stream.file
         self._where = f"stream {stream.id}"
         self._last_ns: int | None = None
-        self._dropped = 0
+        self._dropped, self._kept, self._back_ns = 0, 0, 0
         self._register = dict.fromkeys((c.info.name for c in stream.channels if c.increment), 0.0)
         self._seen = {c.info.name: 0 for c in stream.channels}
         self._odd: dict[str, tuple[int, float]] = {}
@@ -91,7 +93,8 @@ class Importer:
     @property
     def windows(self) -> bool:
         """Whether each row has an averaging window of its own."""
-        return self.stream.time.window is not None or self.stream.time.begin_column is not None
+        time = self.stream.time
+        return (time.window, time.window_column, time.begin_column) != (None, None, None)
 
     def rows(self) -> Iterator[Rows]:
         """Yield the rows in the order of the file.
@@ -115,6 +118,8 @@ class Importer:
         wanted: list[tuple[Any, str]] = [(stream.time.column, f"{self._where}, time")]
         if stream.time.begin_column is not None:
             wanted.append((stream.time.begin_column, f"{self._where}, time"))
+        if stream.time.window_column is not None:
+            wanted.append((stream.time.window_column, f"{self._where}, window"))
         for channel in stream.channels:
             wanted += [(c, f"{self._where}, channel {channel.info.name}") for c in channel.columns]
         wanted += [(c, f"{self._where}, where") for c, _ in stream.where]
@@ -127,10 +132,15 @@ class Importer:
                 yield rows
         if table.dropped_last:
             self.notes.append(("truncated", f"{stream.file}: the last line was cut off", 1))
-        if self._dropped:
-            self.notes.append(
-                ("backwards", f"{stream.file}: rows whose time went back", self._dropped)
+        if self._dropped > self._kept:
+            raise InputError(
+                f"{stream.file}: time_jump: {self._dropped} of {self._dropped + self._kept} rows "
+                f"go back in time, by {self._back_ns / 1e9:.6g} s at most; expected rows in order. "
+                "Sort the file, or split it where its clock was set."
             )
+        if self._dropped:
+            text = f"{stream.file}: rows whose time went back, by {self._back_ns / 1e9:.6g} s"
+            self.notes.append(("backwards", text, self._dropped))
 
     def _piece(self, cells: Cells) -> Rows:
         time = self.stream.time
@@ -150,6 +160,11 @@ class Importer:
                     f"{cells.file.name}, line {line}: expected {time.begin_column!r} before "
                     f"{time.column!r}; it is not. Are the two columns swapped?"
                 )
+        elif time.window_column is not None:
+            length = cells.numbers(time.window_column, ("", *self.stream.missing))[keep]
+            unit_ns = TIME_UNITS[time.unit or "s"] / 1000
+            # 0 is what a row without a window of its own has.
+            window = np.rint(np.maximum(np.nan_to_num(length), 0) * unit_ns).astype(np.int64)
         elif time.window is not None:
             first = kept[:1] if previous is None else np.array([previous], dtype=np.int64)
             window = np.diff(kept, prepend=first)
@@ -158,18 +173,27 @@ class Importer:
         return Rows(kept, values, window)
 
     def _forward(self, t_ns: Instants, cells: Cells) -> npt.NDArray[np.bool_]:
-        """Return which rows do not go back; refuse or count the others."""
+        """Return which rows do not go back; refuse or count the others.
+
+        A clock that was set back goes on from there: the rows that repeat a time are left out and
+        counted. A few rows that go back and return are out of order: the file is not what it should
+        be, unless the mapping says to leave them out.
+        """
         start = t_ns[0] if self._last_ns is None else self._last_ns
         latest = np.maximum.accumulate(np.concatenate([[start], t_ns]))[:-1]
         back = t_ns < latest
         if back.any() and self.stream.time.backwards == "error":
-            at = int(np.argmax(back))
-            raise InputError(
-                f"{cells.file.name}, line {int(cells.line[at])}: the time goes back by "
-                f"{(int(latest[at]) - int(t_ns[at])) / 1e9:.6g} s; expected rows in order. Sort "
-                'the file, or say backwards = "drop" in the mapping to leave such rows out.'
-            )
+            at = _out_of_order(t_ns, back)
+            if at is not None:
+                raise InputError(
+                    f"{cells.file.name}, line {int(cells.line[at])}: the time goes back by "
+                    f"{(int(latest[at]) - int(t_ns[at])) / 1e9:.6g} s (time_jump); expected rows "
+                    'in order. Sort the file, or say backwards = "drop" in the mapping to leave '
+                    "such rows out."
+                )
         self._dropped += int(np.count_nonzero(back))
+        self._kept += int(np.count_nonzero(~back))
+        self._back_ns = max(self._back_ns, int((latest - t_ns).max(initial=0)))
         return ~back
 
     def _channel(
@@ -230,7 +254,7 @@ class Importer:
                 raise InputError(
                     f"{self._where}: {count} of {seen} values of {name} in {self.stream.file} lie "
                     f"outside {low:g} to {high:g} {unit} (the first is {first:g}); is {unit} times "
-                    f"{channel.scale} the right unit and scale?"
+                    f"{channel.scale} the right unit and scale? (unit_scale)"
                 )
             self._judge_socket(channel)
             if count:
@@ -253,7 +277,8 @@ class Importer:
             raise InputError(
                 f"{self._where}: {channel.info.name} in {self.stream.file} reaches {most_w:g} W; a "
                 f"computer at psu_ac_input takes more than {_LEAST_PEAK_W:g} W and less than "
-                f"{_MOST_PEAK_W:.0f} W. Is {channel.info.unit} times {channel.scale} right?"
+                f"{_MOST_PEAK_W:.0f} W. Is {channel.info.unit} times {channel.scale} right? "
+                "(unit_scale)"
             )
 
     def _raw(self) -> Rows:
@@ -320,3 +345,19 @@ class Importer:
             ) from None
         picoseconds = TIME_UNITS[time.unit or "s"]
         return value * picoseconds // 1000 + round(time.offset_s * 1e9)
+
+
+def _out_of_order(t_ns: Instants, back: npt.NDArray[np.bool_]) -> int | None:
+    """Return the first row that a clock which was set back does not explain, or None.
+
+    Such a clock gives a stretch of rows that go back together and advance among themselves; one at
+    the end of `t_ns` may go on behind it.
+    """
+    edge = np.flatnonzero(np.diff(np.concatenate([[False], back, [False]]).astype(np.int8)))
+    for begin, end in zip(edge[::2], edge[1::2], strict=True):
+        falls = np.flatnonzero(np.diff(t_ns[begin:end]) < 0)
+        if falls.size:
+            return int(begin + falls[0] + 1)
+        if end - begin < _LEAST_STRETCH and end < t_ns.size:
+            return int(begin)
+    return None

@@ -44,7 +44,9 @@ class TimeMapping:
     a zero of its own. A mean's own window begins at `begin_column`, or at the stamp before
     (`window = "since_previous"`; the first row's is then unknown). A raw byte stream has neither:
     its samples count `tick_rate_hz` from the instant that stands in `start_file`. `backwards` is
-    what to do with a row whose time goes back: `error`, or `drop` it and record how many.
+    what to do with rows out of order: `error`, or `drop` them and record how many (as is always
+    done with those that repeat a time because a clock was set back). `window_column` holds how long
+    each row's own window was, in `unit` (s where the stamps are text).
     """
 
     column: Column | None
@@ -56,6 +58,7 @@ class TimeMapping:
     offset_s: float
     stamp_at: Literal["start", "middle", "end"]
     window: Literal["since_previous"] | None
+    window_column: Column | None
     backwards: Literal["error", "drop"]
     start_file: str | None
     tick_rate_hz: float | None

@@ -143,8 +143,9 @@ def read_time(table: Table, *, raw: bool) -> TimeMapping:
     zone = table.text("timezone", "UTC")
     begin = table.column("begin_column", None)
     window = table.choice("window", ("since_previous",), None)
-    if begin is not None and window is not None:
-        raise table.wrong("window", "either window or begin_column, not both")
+    length = table.column("window_column", None)
+    if sum(w is not None for w in (begin, window, length)) > 1:
+        raise table.wrong("window", "one of window, window_column and begin_column, not two")
     time = TimeMapping(
         column=None if raw else table.column("column"),
         begin_column=begin,
@@ -155,6 +156,7 @@ def read_time(table: Table, *, raw: bool) -> TimeMapping:
         offset_s=table.number("offset_s", 0.0),
         stamp_at=table.choice("stamp_at", ("start", "middle", "end"), "end"),
         window=window,
+        window_column=length,
         backwards=table.choice("backwards", ("error", "drop"), "error"),
         start_file=relative(table, "start_file") if raw else None,
         tick_rate_hz=table.positive("tick_rate_hz") if raw else None,
@@ -185,11 +187,11 @@ def _channel(table: Table, data_format: str, time: TimeMapping) -> ChannelMappin
     scale = table.fraction("scale", Fraction(1))
     raw = data_format == "pmd-usb"
     window_s = table.positive("window_s", None)
-    own_window = time.window is not None or time.begin_column is not None
+    own_window = (time.window, time.window_column, time.begin_column) != (None, None, None)
     if kind == "mean" and window_s is None and not own_window:
         raise InputError(
             f"{table.where}: window_s is missing; a mean needs its averaging window, here or as "
-            "window or begin_column of the time."
+            "window, window_column or begin_column of the time."
         )
     plausible = _pair(table, "plausible")
     info = ChannelInfo(

@@ -11,7 +11,6 @@ import pytest
 from calibration.analysis import fit_points, run_points
 from calibration.analysis.findings import load_period, update_period
 from calibration.analysis.points import concatenate
-from calibration.errors import RunError
 from calibration.recording.importer import import_mapping
 from calibration.recording.reader import Run, read_run
 
@@ -70,25 +69,6 @@ def test_the_part_time_sensor_of_an_a100_is_found_and_an_averaging_one_is_not(
     result = fit_points(run_points([runs["pulses-a100"], runs["transient-a100"]]), ("nvml",))
     assert result.verdict == "refused"
     assert "aliased_load" in {r.code for r in result.reasons if r.consequence == "refuse"}
-
-
-def test_the_register_that_began_again_is_found_in_its_run_and_in_no_other(
-    wattcal_data: Path, tmp_path: Path
-) -> None:
-    runs = recordings("riscv-pioneer-shelly", wattcal_data, tmp_path, '.*DMParticle_[18]"')
-    found = {name for name, run in runs.items() if "register_reset" in codes(run)}
-    assert found == {"Aug_no_multiple-DMParticle_1"}
-
-
-def test_zeros_of_a_plug_that_was_not_there_are_missing_values(
-    wattcal_data: Path, tmp_path: Path
-) -> None:
-    for name, run in recordings("codecarbon-tapo-p110", wattcal_data, tmp_path).items():
-        if name.startswith("AMD_Threadripper"):
-            assert codes(run) == {"meter_too_coarse"}  # whole watt-hours of two
-        else:
-            with pytest.raises(RunError, match=r"missing_as_zero: .* readings are zero"):
-                run_points([run])
 
 
 def test_the_cpu_node_shows_its_lag_its_unseen_part_and_its_baselines(
