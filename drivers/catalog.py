@@ -151,6 +151,20 @@ CATALOG: Final[tuple[Entry, ...]] = (
         ),
         bridges=("0483:5740",),
     ),
+    Entry(
+        model="smartpower3",
+        family="ODROID SmartPower 3",
+        manufacturer="Hardkernel",
+        interfaces=("USB serial",),
+        quantities=("voltage", "current"),
+        driver=".meters.smartpower3:SmartPower3",
+        emulator=".emulators.smartpower3:SmartPower3Emulator",
+        evidence=(
+            ("spec", "hardkernel/smartpower3@ded7f0e, the firmware"),
+            ("calc", "tests/wire/test_smartpower3_lines.py"),
+            ("calc", "tests/tapes/smartpower3_computed.tape"),
+        ),
+    ),
 )
 
 

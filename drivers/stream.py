@@ -16,7 +16,7 @@ from typing import Any, Final, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from .errors import Desync, Timeout
+from .errors import Desync, Held, Rebooted, Timeout
 from .reading import Block
 from .transport import Transport
 
@@ -28,6 +28,9 @@ Ticks = npt.NDArray[np.int64]
 _SECOND_NS: Final = 1_000_000_000
 # Delays jump by milliseconds on a busy host; the shortest one of a second does so hardly ever.
 _LEAST_SLIP_S: Final = 0.01
+# How far a clock may run ahead of the arrivals before it is another clock, and how far back lies
+# what has only come twice.
+_SLACK_S: Final = 10.0
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -72,6 +75,7 @@ class DeviceClock:
         self._rate_hz, self._modulus = rate_hz, modulus
         self.tick: int | None = None  # of the last sample, unwrapped
         self._t_ns: int | None = None  # its arrival
+        self._offset = 0  # of the tick from the clock's own count, once it was restarted
         self._second_ns = 0  # the second whose shortest delay is sought
         self._shortest_ns: float | None = None
         self._shortest_before_ns: float | None = None
@@ -100,15 +104,34 @@ class DeviceClock:
         self.tick, self._t_ns = int(ticks[-1]), t_ns
         return ticks
 
-    def restart(self, t_ns: int | None) -> None:
-        """Begin again behind a reboot: the next word follows the last tick by the time between."""
+    def follow(self, word: int, t_ns: int | None) -> int:
+        """Return the tick of a sample of a slow clock, which may have been restarted.
+
+        After a restart the clock goes on from the last tick by the time between the arrivals.
+
+        Raises:
+            Held: it stands still or goes back a little: the sample is one that has been seen.
+            Rebooted: it has gone back, or further forward than time has.
+
+        """
         if self.tick is None:
-            return
-        lost = 1.0
+            self.tick, self._t_ns = word, t_ns
+            return word
+        step = (word + self._offset - self.tick) % self._modulus
+        if -step % self._modulus <= _SLACK_S * self._rate_hz:
+            raise Held("The clock of the instrument has not moved; the sample is a repetition.")
+        most, elapsed = self._modulus / 2, 1.0
         if t_ns is not None and self._t_ns is not None:
-            lost = max(1.0, (t_ns - self._t_ns) * 1e-9 * self._rate_hz)
-        self.tick += round(lost)
-        self._shortest_ns = self._shortest_before_ns = None
+            elapsed = (t_ns - self._t_ns) * 1e-9 * self._rate_hz
+            step += self._modulus * max(0, round((elapsed - step) / self._modulus))
+            most = elapsed + _SLACK_S * self._rate_hz
+        restarted = step > most
+        self.tick += max(1, round(elapsed)) if restarted else step
+        self._t_ns = t_ns
+        if restarted:
+            self._offset = self.tick - word
+            raise Rebooted("The clock of the instrument has gone back; it was restarted.")
+        return self.tick
 
     def slipped(self, t_ns: int) -> bool:
         """Take note of the last sample's delay; True if a whole period was lost unseen.
