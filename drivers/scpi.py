@@ -47,7 +47,7 @@ __all__ = [
 _LONGEST: Final = 1024
 _NUMBER: Final = re.compile(r"[+-]?[0-9]{1,12}(?:\.([0-9]{1,12}))?(?:[Ee]([+-]?[0-9]{1,2}))?")
 _HEADER: Final = re.compile(r"(:?[A-Za-z][A-Za-z0-9:]*) +(?=\S)")
-_PRINTABLE: Final = re.compile(rb"[\x20-\x7e]*")
+_PRINTABLE_END: Final = re.compile(rb"[\x20-\x7e]*\Z")
 _INVALID: Final = 9.9e37
 _FLOAT_NO_DATA: Final = bytes.fromhex("7E951BEE")
 _FLOAT_OVER: Final = bytes.fromhex("7E94F56A")
@@ -79,8 +79,9 @@ class Unit:
 def parse_line(buffer: bytes, refuse: Callable[[str], str | None]) -> Verdict:
     """Judge the first line of `buffer`; `refuse` says why a line is not the answer, or None.
 
-    The payload of the frame is the line without its end. A line with anything in it that is not
-    printable is no answer: noise before an answer costs the answer, and cannot change it.
+    The payload of the frame is the line without its end. Noise before an answer is skipped: bytes
+    that are no text, and text as far as it spoils the first field alone. A line with too many
+    fields is another answer, of which no part is ours.
     """
     end = buffer.find(b"\n")
     if end < 0:
@@ -88,11 +89,17 @@ def parse_line(buffer: bytes, refuse: Callable[[str], str | None]) -> Verdict:
             return Skip(len(buffer), f"{len(buffer)} bytes came without an end of line")
         return Need()
     line = buffer[:end].removesuffix(b"\r")
-    if _PRINTABLE.fullmatch(line) is None:
-        return Skip(end + 1, f"a line holds bytes that are no text: {line[:40]!r}")
+    clean = _PRINTABLE_END.search(line)
+    if clean is not None and clean.start() > 0:
+        return Skip(clean.start(), f"bytes that are no text: {line[: clean.start()][:40]!r}")
     text = line.decode("ascii")
     why = refuse(text)
-    return Frame(end + 1, line) if why is None else Skip(end + 1, why)
+    if why is None:
+        return Frame(end + 1, line)
+    for at in range(1, len(re.split(r"[,;]", text, maxsplit=1)[0])):
+        if refuse(text[at:]) is None:
+            return Skip(at, why)
+    return Skip(end + 1, why)
 
 
 def parse_block(buffer: bytes) -> Verdict:

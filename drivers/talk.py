@@ -77,7 +77,7 @@ class Talk:
         def refuse(text: str) -> str | None:
             if not text:
                 return "the line is empty"
-            return "the question came back" if text == question else None
+            return "the question came back" if question.endswith(text) else None
 
         return self.ask(question, refuse).payload.decode("ascii")
 
@@ -112,16 +112,21 @@ class Talk:
     def agree(self, set_to: str, question: str, wanted: tuple[str, ...]) -> None:
         """Send the commands `set_to` and, in the same line, the queries that read them back.
 
+        Another answer than `wanted` (numbers and words are compared as such) is asked for once
+        more: it may be a damaged one.
+
         Raises:
-            Refused: what was read back is not `wanted`; numbers and words are compared as such.
+            Refused: what was read back is not `wanted`.
 
         """
-        found = self.fields(set_to + question, len(wanted))
-        if not all(map(_same, found, wanted)):
-            raise Refused(
-                f"Expected {' '.join(wanted)} as answer to {question}; the meter says "
-                f"{' '.join(found)}."
-            )
+        for _ in range(2):
+            found = self.fields(set_to + question, len(wanted))
+            if all(map(_same, found, wanted)):
+                return
+        raise Refused(
+            f"Expected {' '.join(wanted)} as answer to {question}; the meter says "
+            f"{' '.join(found)}."
+        )
 
     def resynchronise(self) -> str:
         """Ask for the identity until it comes, and return it.

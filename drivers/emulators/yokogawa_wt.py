@@ -14,13 +14,12 @@ import math
 import random
 import time
 from collections.abc import Callable, Mapping
-from pathlib import Path
-from typing import ClassVar, Final
+from typing import Any, ClassVar, Final
 
 from .analyser import Analyser
-from .faults import FaultPlan
+from .faults import Damage, FaultPlan
 from .scpi_lines import Command, match_commands, take_line
-from .served import PtyServer, Responder
+from .served import Link, PtyServer, Responder
 
 __all__ = ["YokogawaWtDevice", "YokogawaWtEmulator"]
 
@@ -47,10 +46,10 @@ def on_range(value: float, size: float) -> str:
 
 
 def over_range(_chance: random.Random, _request: bytes, answer: bytes) -> bytes:
-    """Put what an over-range shows in place of current, power and power factor."""
+    """Put what an over-range shows in place of current, power and factor; in values alone."""
     fields = answer.rstrip(b"\r\n").split(b",")
-    if len(fields) < 4 or b"E" not in fields[0]:
-        return b"INF\n"
+    if len(fields) < 4 or b"E" not in fields[1]:
+        return answer
     return b",".join([fields[0], b"INF", b"INF", b"NAN", *fields[4:]]) + b"\r\n"
 
 
@@ -60,9 +59,7 @@ class YokogawaWtDevice:
     `headers` says whether its replies begin with their mnemonic before it is told otherwise.
     """
 
-    faults: ClassVar[Mapping[str, Callable[[random.Random, bytes, bytes], bytes]]] = {
-        "over_range": over_range
-    }
+    faults: ClassVar[Mapping[str, Damage]] = {"over_range": over_range}
 
     def __init__(
         self,
@@ -86,8 +83,7 @@ class YokogawaWtDevice:
         self.volt_auto = self.amp_auto = False
         self.crest_factor, self.averaging = 3, 0
         self.line_filter, self.frequency_filter = 0, 1
-        self.event = 0
-        self.waiting = False
+        self.event, self.ready_s = 0, 0.0
         self._table = tuple(Command(m, h) for m, h in self._handlers().items())
         self.reboot()
 
@@ -110,7 +106,9 @@ class YokogawaWtDevice:
         self.state, self._energy_start_j = "RES", 0.0
         self._energy_held_j = 0.0
 
-    reset_counters = reboot
+    def reset_counters(self) -> None:
+        """Begin the integration anew, as two keys of the front panel do."""
+        self._energy_start_j, self._energy_held_j = self.analyser.energy_j, 0.0
 
     def take(self, buffer: bytes) -> tuple[bytes, bytes, bytes]:
         """Split (question, answer, rest) off the bytes received; set commands have no answer."""
@@ -139,7 +137,7 @@ class YokogawaWtDevice:
             ":STATus:FILTer<n>?": lambda _n, _t: "FALL",
             ":STATus:EESR?": lambda _n, _t: self._take_event(),
             ":COMMunicate:REMote": lambda _n, _t: None,
-            ":COMMunicate:WAIT": lambda _n, _t: None,
+            ":COMMunicate:WAIT": lambda _n, _t: self._wait(),
             ":COMMunicate:VERBose": lambda _n, _t: None,
             ":COMMunicate:HEADer": setting("headers"),
             ":COMMunicate:HEADer?": shown(":COMM:HEAD", lambda: self.headers),
@@ -182,6 +180,11 @@ class YokogawaWtDevice:
             ":INTEGrate:STOP": lambda _n, _t: self._integrate("STOP"),
             ":INTEGrate:RESet": lambda _n, _t: self._integrate("RES"),
         }
+
+    def _wait(self) -> None:
+        """Stall the rest of the line until the next update."""
+        self.ready_s = (self.analyser.end_s or 0.0) + self.analyser.refresh_s
+        self.advance(self.ready_s)
 
     def _take_event(self) -> str:
         event, self.event = self.event, 0
@@ -241,36 +244,23 @@ class YokogawaWtDevice:
 
 
 class YokogawaWtEmulator(PtyServer):
-    """The instrument on a pty; a context manager. Options as of `YokogawaWtDevice`."""
+    """The instrument on a pty or a TCP port; a context manager. Options as of the device."""
+
+    device = YokogawaWtDevice
 
     def __init__(
         self,
         power_w: Callable[[float], float] | float,
         *,
-        link: Path | None = None,
-        variant: str = "wt310e",
-        refresh_s: float = 1.0,
-        voltage_v: float = 230.0,
-        power_factor: float = 0.95,
-        frequency_hz: float = 50.0,
+        link: Link = None,
         faults: FaultPlan | None = None,
         reply_delay_s: float = 0.0,
         now_ns: Callable[[], int] = time.monotonic_ns,
+        **options: Any,
     ) -> None:
-        device = self.device(
-            power_w,
-            variant=variant,
-            refresh_s=refresh_s,
-            voltage_v=voltage_v,
-            power_factor=power_factor,
-            frequency_hz=frequency_hz,
-        )
         self.faults = faults or FaultPlan()
-        super().__init__(
-            Responder(device, self.faults), link, reply_delay_s=reply_delay_s, now_ns=now_ns
-        )
-
-    device = staticmethod(YokogawaWtDevice)
+        responder = Responder(self.device(power_w, **options), self.faults)
+        super().__init__(responder, link, reply_delay_s=reply_delay_s, now_ns=now_ns)
 
 
 def _fitting(value: float, table: tuple[float, ...]) -> float:

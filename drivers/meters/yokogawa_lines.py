@@ -21,6 +21,9 @@ __all__ = [
 
 ITEMS: Final = ("U", "I", "P", "LAMB")
 _MOST_OVER: Final = 2.0  # times the range; what lies above cannot be measured on it
+_MAINS_RANGE_V: Final = 150.0
+_MAINS_V: Final = 80.0
+_DEAD_V: Final = 1.0
 _WH_J: Final = 3600.0
 
 
@@ -106,6 +109,11 @@ def _check(good: Mapping[str, Number], tag: str, settings: Settings, text: str) 
     factor = good.get(f"power_factor{tag}")
     if factor is not None and not (abs(factor.value) <= 1.0 and factor.step == step(1.0)):
         raise Implausible(f"Expected a power factor from -1 to 1 of five digits; got {text!r}.")
+    voltage = good.get(f"voltage{tag}_v")
+    mains = settings.voltage_range_v >= _MAINS_RANGE_V
+    if factor is None and voltage is not None and mains and _DEAD_V < voltage.value < _MAINS_V:
+        # Nothing else holds the first value of a line; 30.12 may be what is left of 230.12.
+        raise Implausible(f"Expected a mains voltage; got {voltage.value:g} V in {text!r}.")
     if all(name in good for name in sizes):
         voltage, current, power = (good[name] for name in sizes)
         if not power_agrees(voltage, current, power, factor):

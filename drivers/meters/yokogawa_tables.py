@@ -68,6 +68,8 @@ class Settings:
     refresh_s: float
     elements: int
     integrate: bool = False
+    sync: bool = False
+    frequency_filter: bool = True
 
 
 def ranges_of(model: Model, crest_factor: int) -> tuple[tuple[float, ...], tuple[float, ...]]:

@@ -1,12 +1,12 @@
-r"""Yokogawa WT310, WT310E, WT332E, WT333E: compact power analysers with 0.1 to 5 s updates.
+r"""Yokogawa WT310, WT310E, WT332E, WT333E and WT210: compact power analysers, 0.1 to 5 s updates.
 
-Seen: no instrument of our own yet. The questions and answers of a WT310E and two WT333E in
-mlcommons/inference_results_v2.0@425a0d3 (SPEC PTDaemon 1.9.2), byte for byte; everything else is
-from the manuals.
+Seen: no instrument of our own yet. The questions and answers of a WT310E, two WT333E and a WT210
+in mlcommons/inference_results_v2.0@425a0d3 (SPEC PTDaemon 1.9.2), byte for byte; everything else
+is from the manuals.
 
 Sources: IM WT310E-17EN, IM WT310-17EN (commands, items, blocks), IM WT310E-02EN and IM WT310-02EN
-(accuracy, ranges); those transcripts; facts about integration, its states and the register of
-errors from intel/yoko-tool@650a35b and coolr-hpc/pycoolr.
+(accuracy, ranges), IM 760401-01E (WT210); those transcripts; facts about integration, its states,
+the register of errors and the WT210's items from intel/yoko-tool@650a35b and coolr-hpc/pycoolr.
 
 Wire, RS-232 9600 8N1 without handshake, null-modem cable (1200 to 57600), or USB-TMC and VXI-11
 through `visa:`; replies end CR LF on RS-232, LF elsewhere:
@@ -14,6 +14,10 @@ through `visa:`; replies end CR LF on RS-232, LF elsewhere:
     :NUM:NORM:NUM 4;:NUM:NORM:ITEM1 U,1;...      (no reply)
     :NUM:NORM:VAL?    -> 230.12E+00,1.5713E+00,345.0E+00,0.9541E+00 CR LF
                          U          I          P         lambda      per element
+
+A WT210 has to be in its mode 488.2 (front panel); it says `:CONF:` for `:INP:`, switches items on
+and off by name (`:MEAS:ITEM:V ON`), answers `:MEAS:VAL?` in an order of its own (V, A, W, PF), and
+names itself 760401.
 
 One query asks for all items, one block of one update. Readings are the mean over the update
 period `refresh_s`; the stamp lies at its end, up to one period before the answer.
@@ -30,6 +34,9 @@ Quirks
 - The integrator refuses changes of settings while it runs (error 813); one that somebody left
   running is stopped and reset when the driver begins.
 - `RATE` is set in the form 100MS, as one of the sources has it; its reply is read as a number.
+- A WT210 writes 9.9E+37 for what is none. Its integrator is left alone: its state cannot be read
+  without changing a setting. The WT230 is left out: nobody's transcript says how it answers items
+  of several elements.
 - Modbus/TCP (input registers 32001+2(X-1), float32, upper word first) is left out: no source at
   hand says how items, ranges and updates are set or read back over it.
 
@@ -59,6 +66,7 @@ from ..scpi import Number, number, same_words, units
 from ..talk import Talk
 from ..transport import Transport
 from ..wire import drain
+from .yokogawa_commands import WT200, WT300, fixed
 from .yokogawa_lines import (
     ITEMS,
     decode,
@@ -72,7 +80,7 @@ from .yokogawa_tables import MODELS, Settings, channels, ranges_of
 __all__ = ["FORMATS", "YokogawaWt"]
 
 _ENERGY: Final = "WH"
-_VALUES: Final = ":NUM:NORM:VAL?"
+_STATES: Final = ("RESET", "START", "STOP", "TIMEUP", "ERROR")
 _PERIODS_S: Final = (0.1, 0.25, 0.5, 1.0, 2.0, 5.0)
 _START_S: Final = 0.2  # until an integration that was started says so
 _BY_DEFAULT: Final = Settings(300.0, 5.0, 3, False, 1.0, 1)
@@ -131,6 +139,8 @@ class YokogawaWt:
             refresh_s,
             elements,
             integrate,
+            sync,
+            frequency_filter,
         )
         _one_of("voltage_range_v", voltage_range_v, self.voltage_ranges_v)
         _one_of("current_range_a", current_range_a, self.current_ranges_a)
@@ -138,13 +148,14 @@ class YokogawaWt:
         _one_of("elements", elements, range(1, self._model.elements + 1))
         if integrate and elements > 1:
             raise Unsupported("Expected integrate with one element; the sum has no item.")
+        self._dialect = WT200 if variant == "wt210" else WT300
+        if (integrate or sync) and not self._dialect.rich:
+            raise Unsupported(f"The {variant} is read without integrate and sync.")
         self.channels: tuple[Channel, ...] = channels(self._model, self._settings)
-        self._frequency_filter, self._sync = frequency_filter, sync
         self._transport, self._now_ns = transport, now_ns
         self._talk = Talk(transport, refuse_identity, reply_s=reply_s, now_ns=now_ns)
-        self._items = [f"{i},{e}" for e in range(1, elements + 1) for i in ITEMS]
-        if integrate:
-            self._items.append(f"{_ENERGY},1")
+        items = [f"{i},{e}" for e in range(1, elements + 1) for i in ITEMS]
+        self._items = (*items, f"{_ENERGY},1") if integrate else tuple(items)
         self._ready = self._integrating = False
         self._held = HeldWatch(
             [c.name for c in self.channels if c.kind == "mean"], refresh_s=refresh_s
@@ -170,7 +181,7 @@ class YokogawaWt:
             "crest_factor": str(settings.crest_factor),
             "mode": "RMS",
             "line_filter": "on" if settings.line_filter else "off",
-            "frequency_filter": "on" if self._frequency_filter else "off",
+            "frequency_filter": "on" if settings.frequency_filter else "off",
             "averaging": "off",
             "refresh_s": f"{settings.refresh_s:g}",
             "items": " ".join(self._items),
@@ -187,10 +198,10 @@ class YokogawaWt:
         """
         if self._talk.again or not self._ready:
             self._prepare()
-        question, longer_s = _VALUES, 0.0
-        if self._sync:
+        question, longer_s = self._dialect.values, 0.0
+        if self._settings.sync:
             self._talk.text(":STAT:EESR?")  # reading it clears it
-            question, longer_s = f":COMM:WAIT 1;{_VALUES}", 1.5 * self._settings.refresh_s
+            question, longer_s = f":COMM:WAIT 1;{question}", 1.5 * self._settings.refresh_s
         answer = self._talk.ask(
             question, lambda text: refuse_values(text, len(self._items)), longer_s=longer_s
         )
@@ -202,8 +213,9 @@ class YokogawaWt:
 
     def ranges(self) -> Ranges:
         """Read the ranges back."""
-        question = ":INP:VOLT:RANG?;:INP:VOLT:AUTO?;:INP:CURR:RANG?;:INP:CURR:AUTO?"
-        volt, volt_auto, amp, amp_auto = self._talk.numbers(question, 4)
+        node = self._dialect.node
+        parts = (f"{node}:{q}:{what}?" for q in ("VOLT", "CURR") for what in ("RANG", "AUTO"))
+        volt, volt_auto, amp, amp_auto = self._talk.numbers(";".join(parts), 4)
         return Ranges(volt, amp, volt_auto != 0, amp_auto != 0)
 
     def set_ranges(self, ranges: Ranges) -> None:
@@ -224,12 +236,13 @@ class YokogawaWt:
                 current_range_a=ranges.current_a,
             )
             self.channels = channels(self._model, self._settings)
-        for node, size, auto in (
+        node = self._dialect.node
+        for quantity, size, auto in (
             ("VOLT", ranges.voltage_v, ranges.voltage_auto),
             ("CURR", ranges.current_a, ranges.current_auto),
         ):
-            set_to = f":INP:{node}:AUTO ON" if auto else _fixed(node, size)
-            self._talk.agree(f"{set_to};", f":INP:{node}:AUTO?", ("1" if auto else "0",))
+            set_to = f"{node}:{quantity}:AUTO ON;" if auto else fixed(node, quantity, size)
+            self._talk.agree(set_to, f"{node}:{quantity}:AUTO?", ("1" if auto else "0",))
 
     def read_extremes(self) -> tuple[float, float]:
         """Return the largest voltage (V) and current (A) of the elements, on whatever range.
@@ -240,7 +253,9 @@ class YokogawaWt:
         """
         if self._talk.again:
             self._talk.resynchronise()
-        answer = self._talk.ask(_VALUES, lambda text: refuse_values(text, len(self._items)))
+        answer = self._talk.ask(
+            self._dialect.values, lambda text: refuse_values(text, len(self._items))
+        )
         fields = [number(field) for field in answer.payload.decode("ascii").split(",")]
         per_element = len(ITEMS)
         seen = list[float]()
@@ -282,11 +297,12 @@ class YokogawaWt:
         self._talk.tell("*CLS")
         self._talk.agree(":COMM:REM ON;:COMM:HEAD OFF;", ":COMM:HEAD?", ("0",))
         running = self._integrating and same_words(self._state(), "START")
-        if not running:
+        if self._dialect.rich and not running:
             self._reset_integrator()
-        for set_to, question, wanted in self._wanted():
+        for set_to, question, wanted in self._dialect.wanted(self._settings, self._items):
             self._talk.agree("" if running else set_to, question, wanted)
-        self._check_items()
+        if self._dialect.items is not None:
+            self._check_items(self._dialect.items)
         if self._settings.integrate and not running:
             self._start_integrator()
         error = self._talk.text(":STAT:ERR?")
@@ -295,45 +311,21 @@ class YokogawaWt:
         self._ready = True
         return identity
 
-    def _wanted(self) -> tuple[tuple[str, str, tuple[str, ...]], ...]:
-        """Return what is set, how it is read back, and what must come."""
-        settings = self._settings
-        period = settings.refresh_s
-        rate = f"{period:g}S" if period >= 1 else f"{period * 1000:g}MS"
-        items = "".join(f":NUM:NORM:ITEM{n} {item};" for n, item in enumerate(self._items, start=1))
-        line, frequency = ("ON" if f else "OFF" for f in self._filters())
-        volt, amp = settings.voltage_range_v, settings.current_range_a
-        return (
-            (":INP:MODE RMS;", ":INP:MODE?", ("RMS",)),
-            (f":INP:CFAC {settings.crest_factor};", ":INP:CFAC?", (str(settings.crest_factor),)),
-            (f"{_fixed('VOLT', volt)};", ":INP:VOLT:RANG?;:INP:VOLT:AUTO?", (f"{volt:g}", "0")),
-            (f"{_fixed('CURR', amp)};", ":INP:CURR:RANG?;:INP:CURR:AUTO?", (f"{amp:g}", "0")),
-            (f":INP:FILT:LINE {line};", ":INP:FILT:LINE?", (str(int(line == "ON")),)),
-            (f":INP:FILT:FREQ {frequency};", ":INP:FILT:FREQ?", (str(int(frequency == "ON")),)),
-            (":MEAS:AVER:STATE OFF;", ":MEAS:AVER:STATE?", ("0",)),
-            (f":RATE {rate};", ":RATE?", (f"{period:g}",)),
-            (":NUM:FORM ASCII;", ":NUM:FORM?", ("ASCII",)),
-            (
-                f":NUM:NORM:NUM {len(self._items)};{items}",
-                ":NUM:NORM:NUM?",
-                (str(len(self._items)),),
-            ),
-            *(((":STAT:FILT1 FALL;", ":STAT:FILT1?", ("FALL",)),) if self._sync else ()),
-        )
-
-    def _filters(self) -> tuple[bool, bool]:
-        return self._settings.line_filter, self._frequency_filter
-
-    def _check_items(self) -> None:
+    def _check_items(self, question: str) -> None:
         """See that the items are those asked for: the meter says URMS where U was set."""
-        found = units(self._talk.text(":NUM:NORM?"))
+        found = units(self._talk.text(question))
         names = [",".join(unit.fields) for unit in found[1:]][: len(self._items)]
-        short = [n.replace("RMS,", ",").upper() for n in names]
+        short = tuple(n.replace("RMS,", ",").upper() for n in names)
         if short != self._items:
             raise Refused(f"Expected the items {' '.join(self._items)}; the meter has {names}.")
 
     def _state(self) -> str:
-        return self._talk.text(":INTEG:STATE?")
+        """Ask what the integrator does; whatever is none of its states is no answer."""
+        answer = self._talk.ask(
+            ":INTEG:STATE?",
+            lambda text: None if any(same_words(text, s) for s in _STATES) else "no state",
+        )
+        return answer.payload.decode("ascii")
 
     def _reset_integrator(self) -> None:
         """Stop and reset an integration that somebody has left; settings are refused before."""
@@ -355,10 +347,6 @@ class YokogawaWt:
         if not same_words(state, "START"):
             raise Refused(f"Expected the integrator to run; it says {state!r}.")
         self._integrating = True
-
-
-def _fixed(node: str, size: float) -> str:
-    return f":INP:{node}:AUTO OFF;:INP:{node}:RANG {size:g}"
 
 
 def _one_of(name: str, value: float, known: Sequence[float]) -> None:

@@ -13,6 +13,7 @@ from drivers.accuracy import Conditions
 from drivers.emulators.faults import FaultPlan
 from drivers.emulators.served import NullModem, Responder, VirtualClock
 from drivers.emulators.yokogawa_wt import YokogawaWtDevice, YokogawaWtEmulator
+from drivers.emulators.yokogawa_wt210 import YokogawaWt210Device
 from drivers.errors import (
     CounterReset,
     Desync,
@@ -333,3 +334,67 @@ def test_over_a_real_pty() -> None:
         with meter:
             assert meter.identify()["identity"] == "WT310E"
             assert meter.read().values["power_w"] == pytest.approx(345.0)
+
+
+def test_a_reading_that_waits_for_the_update_is_the_mean_of_that_update() -> None:
+    bench = Bench(lambda t_s: 100.0 + 10.0 * t_s, sync=True, refresh_s=2.0)
+    for _ in range(4):
+        reading = bench.meter.read()
+        middle_s = reading.t_reply_ns / SECOND - 1.0
+        assert reading.values["power_w"] == pytest.approx(100.0 + 10.0 * middle_s, abs=0.06)
+        bench.wait(0.3)
+
+
+def wt210(power_w: Any = 345.0, **options: Any) -> tuple[YokogawaWt210Device, YokogawaWt, Any]:
+    clock = VirtualClock()
+    device = YokogawaWt210Device(power_w)
+    line = NullModem(Responder(device), clock)
+    meter = YokogawaWt(line, variant="wt210", now_ns=clock.now_ns, **options)
+    return device, meter, clock
+
+
+def test_a_wt210_is_set_and_read_in_its_own_dialect() -> None:
+    device, meter, _ = wt210(current_range_a=2.0, refresh_s=0.25, line_filter=True)
+    device.on = {"V", "A", "W", "TIME"}  # as the last user left it
+    identity = meter.identify()
+    assert (identity["identity"], identity["firmware"]) == ("760401", "F1.12")
+    assert device.on == {"V", "A", "W", "PF"}
+    assert (device.volt_range, device.amp_range) == (300.0, 2.0)
+    assert device.analyser.refresh_s == 0.25
+    assert device.settings["LFILT"] == "1"
+    assert meter.read().values["power_w"] == 345.0
+    assert meter.ranges() == Ranges(300.0, 2.0)
+    with pytest.raises(Unsupported, match="without integrate and sync"):
+        wt210(integrate=True)
+
+
+def test_what_a_wt210_has_no_number_for_is_a_fault() -> None:
+    device, meter, clock = wt210(current_range_a=2.0)
+    device.amp_range = 0.5
+    meter.identify()
+    device.amp_range = 0.5  # 1.6 A is more than 1.4 times that
+    clock.wait_until(clock.now_ns() + SECOND)
+    with pytest.raises(OverRange):
+        meter.read()
+
+
+def test_the_emulated_wt210_says_what_the_real_one_said() -> None:
+    device = YokogawaWt210Device(345.0)
+    device.advance(1.0)
+    device.volt_range, device.amp_range = 150.0, 2.0
+    device.settings |= {"VOLT:AUTO": "1", "CURR:AUTO": "1"}
+    events = load_tape(TAPES / "yokogawa_wt210_transcript.tape").events
+    compared = 0
+    for asked, answered in zip(events[::2], events[1::2], strict=True):
+        question = asked.data.decode()
+        if question.startswith((":CURRENT:RANGE?", ":CFAC?", ":CURR:RANG?")):
+            device.headers = False
+        if b"5.000E+00" in answered.data:
+            device.amp_range, device.settings["CURR:AUTO"] = 5.0, "0"
+            device.settings["VOLT:AUTO"] = "0"
+        if question.startswith(":CONF?"):
+            continue  # the list of everything at once, which the driver does not use
+        _, answer, _ = device.take(asked.data)
+        assert answer.replace(b"\r\n", b"\n") == answered.data
+        compared += 1
+    assert compared == 8

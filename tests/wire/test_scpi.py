@@ -90,7 +90,9 @@ def test_both_ends_of_a_line_and_what_is_no_text() -> None:
     assert any_line(b"RES\r\n") == Frame(5, b"RES")
     assert any_line(b"RES\nmore") == Frame(4, b"RES")
     assert any_line(b"RES\r") == Need()
-    assert isinstance(any_line(b"\xffRES\n"), Skip)
+    verdict = any_line(b"\x00\xffRES\n")
+    assert isinstance(verdict, Skip)
+    assert verdict.count == 2
     assert any_line(b"x" * 2000) == Skip(2000, "2000 bytes came without an end of line")
 
 
