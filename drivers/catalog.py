@@ -78,6 +78,9 @@ class Entry:
     bridges: tuple[str, ...] = ()
 
 
+_WT300: Final = ".emulators.yokogawa_wt:YokogawaWtEmulator"
+_WT200: Final = ".emulators.yokogawa_wt210:YokogawaWt210Emulator"
+
 CATALOG: Final[tuple[Entry, ...]] = (
     Entry(
         model="pzem-004t",
@@ -120,6 +123,34 @@ CATALOG: Final[tuple[Entry, ...]] = (
             ("sdm230", ("phase_angle",)),
             ("sdm630", ("phase_angle",)),
             ("sdm72d", ()),
+        )
+    ),
+    *(
+        Entry(
+            model=model,
+            family=model.upper(),
+            manufacturer="Yokogawa",
+            interfaces=("RS-232", "socket://", "rfc2217://"),
+            quantities=("voltage", "current", "power", "power_factor"),
+            driver=".meters.yokogawa_wt:YokogawaWt",
+            emulator=emulator,
+            evidence=(
+                *(
+                    (("real", f"tests/tapes/yokogawa_{model}_transcript.tape"),)
+                    if captured
+                    else (("calc", f"tests/tapes/yokogawa_{model}_computed.tape"),)
+                ),
+                ("spec", manuals),
+                ("calc", "tests/wire/test_yokogawa_lines.py"),
+            ),
+            preset={"variant": model},
+        )
+        for model, captured, emulator, manuals in (
+            ("wt310e", True, _WT300, "IM WT310E-17EN, IM WT310E-02EN"),
+            ("wt310", False, _WT300, "IM WT310-17EN, IM WT310-02EN"),
+            ("wt332e", False, _WT300, "IM WT310E-17EN, IM WT310E-02EN"),
+            ("wt333e", True, _WT300, "IM WT310E-17EN, IM WT310E-02EN"),
+            ("wt210", True, _WT200, "IM 760401-01E"),
         )
     ),
     Entry(

@@ -1,9 +1,10 @@
 """Who is behind a port: asked politely, one candidate after the other, until one proves itself.
 
-What is sent is what `identify` of each driver sends, which changes nothing in its own instrument.
-In another instrument it might: some meters take single bytes as commands. So meters with a bridge
-of their own, which those are, are asked first on a port with such a bridge; a port that another
-process has open is never touched; nor is the system's console.
+What is sent is what `identify` of each driver sends (or `who`, where `identify` would set the
+meter's ranges), which changes nothing in its own instrument. In another instrument it might: some
+meters take single bytes as commands. So meters with a bridge of their own, which those are, are
+asked first on a port with such a bridge; a port that another process has open is never touched;
+nor is the system's console.
 """
 
 from __future__ import annotations
@@ -87,7 +88,8 @@ def ask_port(
             except DriverError as error:
                 return Found(port, None, None, tried=tuple(tried), why=str(error))
             try:
-                identity = meter.identify()
+                # A meter that is set by `identify` has `who`, which asks and sets nothing.
+                identity = getattr(meter, "who", meter.identify)()
             except DeviceError:
                 continue
             except Transient:

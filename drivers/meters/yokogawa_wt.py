@@ -167,15 +167,24 @@ class YokogawaWt:
         """Return what a model delivers as it is set by default."""
         return channels(MODELS[variant], _BY_DEFAULT)
 
+    def who(self) -> Mapping[str, str]:
+        """Ask who it is, and set nothing.
+
+        Raises:
+            DeviceError: another instrument answers.
+
+        """
+        identity = self._talk.resynchronise()
+        _, name, serial, firmware = identity.split(",")
+        if name != self._model.identity:
+            raise DeviceError(f"Expected a {self._model.identity}; {identity!r} answers.")
+        return {"model": self.model, "identity": name, "serial": serial, "firmware": firmware}
+
     def identify(self) -> Mapping[str, str]:
         """Ask who it is, set everything and read it back."""
-        identity = self._prepare().split(",")
         settings = self._settings
         return {
-            "model": self.model,
-            "identity": identity[1],
-            "serial": identity[2],
-            "firmware": identity[3],
+            **self._prepare(),
             "voltage_range_v": f"{settings.voltage_range_v:g}",
             "current_range_a": f"{settings.current_range_a:g}",
             "crest_factor": str(settings.crest_factor),
@@ -288,12 +297,10 @@ class YokogawaWt:
     ) -> None:
         self.close()
 
-    def _prepare(self) -> str:
-        """Find the common question again, set everything, read it back; return the identity."""
+    def _prepare(self) -> Mapping[str, str]:
+        """Find the common question again, set everything, read it back; return who it is."""
         self._ready = False
-        identity = self._talk.resynchronise()
-        if identity.split(",")[1] != self._model.identity:
-            raise DeviceError(f"Expected a {self._model.identity}; {identity!r} answers.")
+        identity = self.who()
         self._talk.tell("*CLS")
         self._talk.agree(":COMM:REM ON;:COMM:HEAD OFF;", ":COMM:HEAD?", ("0",))
         running = self._integrating and same_words(self._state(), "START")

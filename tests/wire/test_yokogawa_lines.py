@@ -12,6 +12,7 @@ import pytest
 from drivers.errors import DriverError, Implausible, OverRange
 from drivers.meters.yokogawa_lines import decode, parse_values, refuse_identity, refuse_values
 from drivers.meters.yokogawa_tables import Settings, step
+from drivers.meters.yokogawa_wt import YokogawaWt
 from drivers.ranges import choose
 from drivers.scpi import Number, number, power_agrees, units
 from drivers.talk import Talk
@@ -197,3 +198,14 @@ def test_how_many_corrupted_bytes_go_unnoticed() -> None:
     assert tries == 43 * 255
     assert accepted / tries <= 0.0020
     assert worst_w <= 0.05
+
+
+@pytest.mark.parametrize("model", ["wt310", "wt332e"])
+def test_a_whole_computed_conversation(model: str) -> None:
+    """The driver still says and understands what it did when the tape was made."""
+    with Replay(load_tape(TAPES / f"yokogawa_{model}_computed.tape")) as line:
+        meter = YokogawaWt(line, variant=model, now_ns=line.now_ns)
+        assert meter.identify()["serial"] == "EMULATED01"
+        powers = [meter.read().values["power_w"] for _ in range(3)]
+        meter.close()
+    assert powers == pytest.approx([352.5, 357.5, 362.5], abs=0.05)
