@@ -14,15 +14,24 @@ import csv
 import hashlib
 import io
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final, Literal, TypeAlias
 
 from .errors import InputError
+from .grain import codecarbon_grain
 
-__all__ = ["Tool", "ToolFile", "ToolRow", "codecarbon_row", "overlapping", "read_tool_file"]
+__all__ = [
+    "Tool",
+    "ToolFile",
+    "ToolRow",
+    "codecarbon_row",
+    "overlapping",
+    "read_tool_file",
+    "table_records",
+]
 
 Tool: TypeAlias = Literal["codecarbon", "csv"]
 
@@ -104,7 +113,7 @@ def read_tool_file(path: Path) -> ToolFile:
             f"Expected an emissions.csv or a CSV with named columns in {path}; it cannot be read "
             f"({error.strerror})."
         ) from None
-    records = list(_records(path, data))
+    records = list(table_records(path, data, check=_check_header))
     if not records:
         raise InputError(f"{path}: Expected rows under a header; got none.")
     header = frozenset(records[0][1])
@@ -154,8 +163,18 @@ def overlapping(rows: tuple[ToolRow, ...]) -> tuple[tuple[int, ...], ...]:
     return tuple(tuple(sorted(g)) for g in sorted(groups, key=min))
 
 
-def _records(path: Path, data: bytes) -> Iterator[tuple[str, dict[str, str]]]:
-    """Yield `file:line` and the fields of every record, refusing what does not fit the header."""
+def table_records(
+    path: Path, data: bytes, *, check: Callable[[Path, list[str]], None] | None = None
+) -> Iterator[tuple[str, dict[str, str]]]:
+    """Yield `file:line` and the fields of every record of a CSV with a header.
+
+    `check` is called with the header before any record is read.
+
+    Raises:
+        InputError: it is no UTF-8, no CSV, has no header or a column twice, or a record does not
+            fit the header.
+
+    """
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -173,7 +192,9 @@ def _records(path: Path, data: bytes) -> Iterator[tuple[str, dict[str, str]]]:
                 continue
             if header is None:
                 header = [v.strip() for v in values]
-                _check_header(path, header)
+                _check_unique(path, header)
+                if check is not None:
+                    check(path, header)
                 continue
             if [v.strip() for v in values] == header:
                 continue  # two files put one after the other
@@ -191,10 +212,13 @@ def _records(path: Path, data: bytes) -> Iterator[tuple[str, dict[str, str]]]:
         raise InputError(f"{path}: Expected a CSV with a header; the file is empty.")
 
 
-def _check_header(path: Path, header: list[str]) -> None:
+def _check_unique(path: Path, header: list[str]) -> None:
     twice = {h for h in header if header.count(h) > 1}
     if twice:
         raise InputError(f"{path}:1: Expected each column once; got {min(twice)!r} twice.")
+
+
+def _check_header(path: Path, header: list[str]) -> None:
     names = set(header)
     if names >= _CODECARBON_MARKS or "duration_s" in names:
         return
@@ -216,6 +240,7 @@ def _codecarbon(where: str, record: Mapping[str, str]) -> ToolRow:
         if not _absent(record.get(name))
     }
     facts = {k: record[k] for k in _CODECARBON_FACTS if not _absent(record.get(k))}
+    facts.update(_shown_mode(record, duration_s))
     identity = next(
         (record[k] for k in ("run_id", "task_name", "experiment_id") if record.get(k)), where
     )
@@ -230,6 +255,23 @@ def _codecarbon(where: str, record: Mapping[str, str]) -> ToolRow:
         end_s=_instant(where, "timestamp", record["timestamp"]),
     )
     return _flagged(row, "short") if duration_s < _SHORT_S else row
+
+
+def _shown_mode(record: Mapping[str, str], duration_s: float) -> dict[str, str]:
+    """Return what the energy itself shows of the mode: see `grain`.
+
+    `cpu_mode` where only a counter can have made it, `cpu_counter` = `no` where none can.
+    """
+    text = record.get("cpu_energy")
+    if _absent(text) or text is None:
+        return {}
+    pue = 1.0 if _absent(record.get("pue")) else float(record["pue"])
+    if pue <= 0:
+        return {}
+    grain = codecarbon_grain("cpu", text, duration_s, pue)
+    if grain.whole == "yes":
+        return {"cpu_mode": "intel_rapl"}
+    return {"cpu_counter": "no"} if grain.whole == "no" else {}
 
 
 def _plain(where: str, record: Mapping[str, str]) -> ToolRow:

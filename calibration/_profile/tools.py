@@ -166,6 +166,8 @@ class _Evidence:
             signs.append(f"os = {system}, and RAPL counters are read on Linux only")
         if self._row.facts.get("tracking_mode", "machine") != "machine":
             signs.append("tracking_mode = process, and the counters are the machine's")
+        if self._row.facts.get("cpu_counter") == "no":
+            signs.append("a cpu_energy that is no whole number of microjoules, as a counter's is")
         if value == 0:
             signs.append(f"0 J in {self._row.duration_s:g} s, and a counter that runs counts")
         if signs:

@@ -33,6 +33,7 @@ COMMAND_MODULES: Final = (
     "datasets",
     "analyse",
     "rezero",
+    "audit",
     "correct",
     "demo",
 )
@@ -43,7 +44,7 @@ power meter, and apply the result: a correction with its uncertainty, its range
 and its refusals.
 
   the lab       wattcal record, then  compare, fit, verify
-  the consumer  wattcal correct emissions.csv --profile profile.json
+  the consumer  wattcal audit emissions.csv, then  correct, with a profile
   first look    wattcal demo  (a simulated machine, no hardware, 90 s)"""
 
 _EPILOG = """\

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import math
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -27,6 +28,7 @@ ROW: dict[str, str] = {
     "os": "Linux-6.1", "codecarbon_version": "3.3.2", "cpu_model": "Intel(R) Xeon(R)",
     "gpu_model": "", "tracking_mode": "machine", "on_cloud": "N", "pue": "1.0", "wue": "0",
 }  # fmt: skip
+RAPL = Path("/sys/class/powercap/intel-rapl:0/energy_uj")
 ASSERTED = ["--assert", "cpu_mode=intel_rapl"]
 Make = Callable[..., dict[str, Any]]
 
@@ -422,9 +424,32 @@ def test_what_the_real_codecarbon_writes(tmp_path: Path, profile_file: Path) -> 
     subprocess.run([sys.executable, "-c", script, str(tmp_path)], check=True, capture_output=True)
     with (tmp_path / "emissions.csv").open(newline="") as file:
         (row,) = csv.DictReader(file)
-    answer = load_profile(profile_file).correct_row(
-        {**row, "os": "Linux"}, machine=None, asserted={"cpu_mode": "intel_rapl"}
-    )
+    profile, counted = load_profile(profile_file), os.access(RAPL, os.R_OK)
+    if not counted:  # it fell back to a model, and its numbers show that
+        with pytest.raises(WrongMode, match="no whole number of microjoules"):
+            profile.correct_row(row, machine=None, asserted={"cpu_mode": "intel_rapl"})
+        row["cpu_energy"] = "0.0001282"  # rounded, it shows nothing, and the user is believed
+    answer = profile.correct_row(row, machine=None, asserted={"cpu_mode": "intel_rapl"})
     duration_s, cpu_j = float(row["duration"]), 3.6e6 * float(row["cpu_energy"])
     assert answer.energy_j == pytest.approx(50 * duration_s + 1.2 * cpu_j)
+    assert answer.mode == ("verified" if counted else "asserted")
     assert "short" in answer.flags
+
+
+@pytest.mark.parametrize("version", ["2.8.4-rapl-pue", "3.3.2-rapl-pue"])
+def test_another_pue_is_refused_whatever_the_mode(profile_file: Path, version: str) -> None:
+    with pytest.raises((WrongMode, MatchError)):
+        load_profile(profile_file).correct_row(audit_row(version), machine=None)
+
+
+def test_a_counter_shows_itself_so_nothing_need_be_asserted(profile_file: Path) -> None:
+    answer = load_profile(profile_file).correct_row(audit_row("3.3.2-rapl"), machine=None)
+    assert answer.mode == "verified"
+
+
+def audit_row(name: str) -> dict[str, str]:
+    """Return the row of a file that the real tool made: see audit_files/manifest.toml."""
+    path = Path(__file__).parent / "audit_files" / f"codecarbon-{name}.csv"
+    with path.open(newline="") as file:
+        (row,) = csv.DictReader(file)
+    return row

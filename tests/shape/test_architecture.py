@@ -19,7 +19,10 @@ ROOMS: dict[str, set[str]] = {
     "_version": set(),
     "_profile": {"machine", "profile", "toolfiles"},  # the private half of `profile`
     "machine": set(),
-    "toolfiles": set(),
+    "grain": set(),
+    "toolfiles": {"grain"},
+    "_audit": {"grain", "toolfiles"},  # the private half of `audit`
+    "audit": {"_audit", "toolfiles"},
     "profile": BASE,
     "instruments": set(),
     "plans": set(),

@@ -16,6 +16,7 @@ from calibration.cli import main
 SCHEMAS = Path(__file__).resolve().parents[2] / "calibration" / "schema"
 # These are validated where the commands that print them are tested.
 ELSEWHERE = {
+    "audit",
     "correct",
     "demo",
     "doctor",
