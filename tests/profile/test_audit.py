@@ -312,3 +312,30 @@ def test_it_needs_the_standard_library_only() -> None:
     done = subprocess.run([sys.executable, "-S", "-c", script], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert "counted" in done.stdout
+
+
+SHOWN = {
+    "codecarbon-1.2.0-constant.csv": "CodeCarbon 1.2, no counter",
+    "codecarbon-2.3.5-constant.csv": "CodeCarbon 2.3, no counter",
+    "codecarbon-2.8.4-rapl-pue.csv": "CodeCarbon 2.8, RAPL, PUE 1.5",
+    "codecarbon-3.3.2-load.csv": "CodeCarbon 3.3, no counter",
+    "codecarbon-3.3.2-rapl.csv": "CodeCarbon 3.3, RAPL",
+    "codecarbon-3.3.2-process.csv": "CodeCarbon 3.3, one process",
+    "carbontracker-2.4.7-tdp_carbontracker.log": "CarbonTracker 2.4, no counter",
+    "carbontracker-2.4.7-rapl_carbontracker.log": "CarbonTracker 2.4, RAPL",
+}
+
+
+def test_the_readme_shows_what_the_files_hold() -> None:
+    """The table stands in the README as it follows from the files."""
+    columns = ("counted", "modelled", "assumed")
+    lines = [f"{'file of':<30}  {'  '.join(f'{c:>8}' for c in columns)}"]
+    lines.append(f"{'-' * 30}  {'  '.join('-' * 8 for _ in columns)}")
+    for name, words in SHOWN.items():
+        audit = audited(name)
+        shares = [audit.by_origin()[c] / audit.energy_j for c in columns]  # type: ignore[index]
+        assert sum(shares) == pytest.approx(1.0)
+        cells = "  ".join(f"{100 * s:6.0f} %" for s in shares)
+        lines.append(f"{words:<30}  {cells}")
+    readme = (Path(__file__).resolve().parents[2] / "README.md").read_text(encoding="utf-8")
+    assert "\n".join(lines) in readme, "\n".join(lines)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -25,6 +26,9 @@ def test_the_readme_runs_from_top_to_bottom(wattcal_data: Path, tmp_path: Path) 
     }
     # `wattcal datasets` looks for descriptions in the folder that it is started in.
     (tmp_path / "datasets").symlink_to(ROOT / "datasets")
+    # The reader's own file, as the real CodeCarbon wrote it.
+    made = ROOT / "tests" / "profile" / "audit_files" / "codecarbon-3.3.2-rapl.csv"
+    shutil.copy(made, tmp_path / "emissions.csv")
     found = blocks()
     assert len(found) >= 5
     for kind, body in found:
