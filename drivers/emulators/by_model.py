@@ -2,34 +2,20 @@
 
 from __future__ import annotations
 
-import importlib
 import inspect
 from collections.abc import Callable, Mapping
-from typing import Any, Final
+from typing import Final
 
 from ..address import value_of
-from ..catalog import Entry, Option, find
+from ..catalog import Option, emulator_of, find
 from ..errors import Unsupported
 from .faults import NOT_IN_STREAMS, FaultPlan, faults_of
 from .served import Link, PtyServer
 
-__all__ = ["emulated", "emulator_faults", "emulator_options", "start"]
+__all__ = ["emulator_faults", "emulator_options", "start"]
 
 # What the command line has words of its own for, and what only a program can pass.
 _NOT_OPTIONS: Final = frozenset({"self", "link", "faults", "now_ns", "options"})
-
-
-def emulated(entry: Entry) -> Any:
-    """Return the emulator's class of a model.
-
-    Raises:
-        Unsupported: this model has no emulator.
-
-    """
-    if entry.emulator is None:
-        raise Unsupported(f"There is no emulator of {entry.model}.")
-    module, _, name = entry.emulator.partition(":")
-    return getattr(importlib.import_module(module, "drivers"), name)
 
 
 def emulator_options(model: str) -> tuple[Option, ...]:
@@ -40,7 +26,7 @@ def emulator_options(model: str) -> tuple[Option, ...]:
 
     """
     entry = find(model)
-    server = emulated(entry)
+    server = emulator_of(entry)
     found = dict[str, Option]()
     for part in (server.device, server):
         # The first parameter is the power; `options` are those of the device.
@@ -60,7 +46,7 @@ def emulator_faults(model: str) -> tuple[str, ...]:
         Unsupported: there is no such model, or no emulator of it.
 
     """
-    device = emulated(find(model)).device
+    device = emulator_of(find(model)).device
     known = faults_of(device)
     return tuple(n for n in known if not (hasattr(device, "due") and n in NOT_IN_STREAMS))
 
@@ -81,7 +67,7 @@ def start(
 
     """
     entry = find(model)
-    server = emulated(entry)
+    server = emulator_of(entry)
     known = {o.name: o for o in emulator_options(model)}
     for name in options or {}:
         if name not in known:
