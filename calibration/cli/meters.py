@@ -121,7 +121,8 @@ def _facts(entry: Entry) -> dict[str, Any]:
 
 
 def _evidence(entry: Entry) -> str:
-    return " ".join(dict.fromkeys(kind for kind, _ in entry.evidence))
+    kinds = {kind for kind, _ in entry.evidence}
+    return " ".join(kind for kind in ("real", "spec", "calc", "crosscheck") if kind in kinds)
 
 
 # ---- one model
@@ -158,21 +159,40 @@ def _one(arguments: argparse.Namespace) -> int:
 
 
 def _channel_table(channels: Sequence[Channel]) -> str:
+    """Return one row a channel; promises move below where they are too long for 80 columns."""
     from .output import filled, table
 
-    rows = []
-    for c in channels:
-        window = _seconds(c.window_s, c, "window_s")
-        stamp = "-" if c.kind != "mean" else c.stamp_at + _mark(c, "stamp_at")
-        accuracy = "none" if c.accuracy is None else _accuracy(c.accuracy)
-        refresh = _seconds(c.refresh_s, c, "refresh_s")
-        rows.append((c.name, c.unit, f"{c.resolution:.4g}", accuracy, window, refresh, stamp))
     header = ("channel", "unit", "step", "accuracy, ±", "window", "renewed", "stamp")
+    promises = ["none" if c.accuracy is None else _accuracy(c.accuracy) for c in channels]
+    shown = table(header, _rows(channels, promises), right="llr")
+    legend: dict[str, str] = {}
+    if max(map(len, shown.splitlines())) > 80:
+        for promise in promises:
+            legend.setdefault(promise, f"({len(legend) + 1})")
+        rows = _rows(channels, [legend[p] for p in promises])
+        shown = table(header, rows, right="llr")
+    notes = [filled(f"{sign} ", f"±({promise})") for promise, sign in legend.items()]
     assumed = sorted({n for c in channels for n in c.assumed})
-    notes = [f"\n* assumed, in no source: {', '.join(assumed)}"] if assumed else []
+    if assumed or "*" in shown:
+        notes.append(filled("* ", f"assumed, in no source: {', '.join(assumed) or 'accuracy'}"))
     sources = sorted({c.accuracy.source for c in channels if c.accuracy and c.accuracy.source})
     notes += [filled("accuracy: ", source) for source in sources]
-    return "\n".join([table(header, rows, right="llrllll"), *notes])
+    return "\n".join([shown, "", *notes])
+
+
+def _rows(channels: Sequence[Channel], promises: Sequence[str]) -> list[tuple[str, ...]]:
+    return [
+        (
+            c.name,
+            c.unit,
+            f"{c.resolution:.3g}" + _mark(c, "resolution"),
+            promise,
+            _seconds(c.window_s, c, "window_s"),
+            _seconds(c.refresh_s, c, "refresh_s"),
+            "-" if c.kind != "mean" else c.stamp_at + _mark(c, "stamp_at"),
+        )
+        for c, promise in zip(channels, promises, strict=True)
+    ]
 
 
 def _seconds(value: float | None, channel: Channel, name: str) -> str:
@@ -194,7 +214,7 @@ def _accuracy(accuracy: Accuracy) -> str:
         if share
     ]
     if accuracy.counts:
-        parts.append(f"{accuracy.counts:g} counts")
+        parts.append(f"{accuracy.counts:g} dgt")
     if accuracy.absolute:
         parts.append(f"{accuracy.absolute:g}")
     return (" + ".join(parts) or "0") + ("*" if accuracy.assumed else "")
