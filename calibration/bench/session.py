@@ -12,7 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final, cast
+from typing import Any, Final, Protocol, cast
 
 from ..estimators import Estimator, PushedEstimator
 from ..instruments import Meter, StreamingMeter
@@ -33,6 +33,24 @@ __all__ = ["AnyEstimator", "AnyMeter", "Snapshot", "record"]
 
 AnyMeter = Meter | StreamingMeter
 AnyEstimator = Estimator | PushedEstimator
+
+
+class Load(Protocol):
+    """Whatever makes the machine work: a `WorkloadRunner`, or the machine of a simulation."""
+
+    @property
+    def ended(self) -> bool:
+        """Return whether what was started has ended by itself."""
+        ...
+
+    def start(self, name: str, level: float) -> None:
+        """Start a workload."""
+        ...
+
+    def stop(self) -> Mapping[str, Any]:
+        """Stop it and say what was done."""
+        ...
+
 
 _FRAME_S: Final = 0.25
 _LOOK_S: Final = 0.1
@@ -119,7 +137,11 @@ def _seal(
 
 
 class _Session:
-    """What is in motion while a plan runs."""
+    """What is in motion while a plan runs.
+
+    Time passes in `now_ns` and `pause` only, and `start_sources` alone starts threads: a session
+    with a clock of its own that steps its samplers itself runs through hours in seconds.
+    """
 
     def __init__(
         self,
@@ -128,12 +150,14 @@ class _Session:
         on_progress: Callable[[Snapshot], None] | None,
         stop: threading.Event,
         interrupts: Interrupts,
+        now_ns: Callable[[], int] = time.monotonic_ns,
     ) -> None:
+        self.now_ns = now_ns
         self.plan, self.writer = plan, writer
         self.stopped = False
         self._stop, self._interrupts = stop, interrupts
         self._on_progress = on_progress
-        self._samplers: list[Sampler] = []
+        self.samplers: list[Sampler] = []
         self._threads: list[SamplerThread] = []
         self._halt = threading.Event()
         self._step: tuple[Due, int] | None = None
@@ -176,20 +200,27 @@ class _Session:
             )
             for estimator in estimators
         ]
-        begin_ns = time.monotonic_ns()
-        self._samplers = [
-            *(_of_meter(m, sink, self.writer, begin_ns, again) for m, sink, again in metered),
+        begin_ns, now_ns = self.now_ns(), self.now_ns
+        self.samplers = [
+            *(
+                _of_meter(m, sink, self.writer, begin_ns, again, now_ns)
+                for m, sink, again in metered
+            ),
             *(_of_estimator(e, sink, self.writer, begin_ns) for e, sink in estimated),
         ]
-        self._threads = [SamplerThread(s, self.writer, self._halt) for s in self._samplers]
+        self.start_sources()
+
+    def start_sources(self) -> None:
+        """Give every source a thread of its own."""
+        self._threads = [SamplerThread(s, self.writer, self._halt) for s in self.samplers]
         for thread in self._threads:
             thread.start()
 
-    def follow(self, workloads: WorkloadRunner) -> None:
+    def follow(self, workloads: Load) -> None:
         """Tell the machine what is due until the plan is over or somebody stops it."""
-        begin_ns = time.monotonic_ns()
+        begin_ns = self.now_ns()
         while True:
-            t_s = (time.monotonic_ns() - begin_ns) / 1e9
+            t_s = (self.now_ns() - begin_ns) / 1e9
             now = due(self.plan, t_s, self._took_s)
             if now is None or self._must_stop():
                 self.stopped = now is not None
@@ -197,28 +228,33 @@ class _Session:
             if now.step is not None and (self._step is None or self._step[0].index != now.index):
                 self.end_step(workloads)
                 workloads.start(now.step.workload, now.step.level)
-                self._step = now, time.monotonic_ns()
-                self._warm_up = WarmUp() if now.step.purpose == "warm-up" else None
+                self._step = now, self.now_ns()
+                warming = now.step.purpose == "warm-up"
+                self._warm_up = WarmUp(self.plan.settle_s) if warming else None
                 self._shown_s = -math.inf  # whoever looks on learns of a change at once
             self._show(t_s, now)
             if now.step is not None and self._is_done(now, workloads):
                 self._took_s[now.index] = now.since_s
                 continue
-            self._stop.wait(min(now.left_s, _LOOK_S))
+            self.pause(min(now.left_s, _LOOK_S))
 
-    def _is_done(self, now: Due, workloads: WorkloadRunner) -> bool:
+    def pause(self, seconds: float) -> None:
+        """Let time pass, unless somebody stops the recording."""
+        self._stop.wait(seconds)
+
+    def _is_done(self, now: Due, workloads: Load) -> bool:
         """Whether the present step may end early: its program has, or the machine is warm."""
         if self._warm_up is None:
             return workloads.ended
-        shown = next((s.watts.value for s in self._samplers if s.watts.shown), None)
+        shown = next((s.watts.value for s in self.samplers if s.watts.shown), None)
         return self._warm_up.look(now.since_s, shown)
 
-    def end_step(self, workloads: WorkloadRunner) -> None:
+    def end_step(self, workloads: Load) -> None:
         """Stop what runs and write down what it did; a step that was cut short says so."""
         if self._step is None:
             return
         (now, t_start_ns), self._step = self._step, None
-        t_end_ns = time.monotonic_ns()
+        t_end_ns = self.now_ns()
         achieved = dict(workloads.stop())
         step = self.plan.steps[now.index]
         lasted_s = (t_end_ns - t_start_ns) / 1e9
@@ -259,8 +295,8 @@ class _Session:
         self._halt.set()
         for thread in self._threads:
             thread.join()
-        for sampler in self._samplers:
-            sampler.finish(time.monotonic_ns())
+        for sampler in self.samplers:
+            sampler.finish(self.now_ns())
 
     def raise_failure(self) -> None:
         """Raise what a thread could not live with."""
@@ -278,7 +314,7 @@ class _Session:
         if self._on_progress is None or t_s - self._shown_s < _FRAME_S:
             return
         self._shown_s = t_s
-        shown = [s for s in self._samplers if s.watts.shown]
+        shown = [s for s in self.samplers if s.watts.shown]
         self._on_progress(
             Snapshot(
                 t_s=t_s,
@@ -290,7 +326,7 @@ class _Session:
                 watts={
                     s.stream: math.nan if s.watts.value is None else s.watts.value for s in shown
                 },
-                faults={s.stream: s.faults for s in self._samplers},
+                faults={s.stream: s.faults for s in self.samplers},
             )
         )
 
@@ -301,8 +337,8 @@ def _of_meter(
     writer: RunWriter,
     begin_ns: int,
     reopen: Callable[[], AnyMeter] | None,
+    now_ns: Callable[[], int],
 ) -> Sampler:
-    now_ns = time.monotonic_ns
     if is_streaming(meter):
         again = cast("Callable[[], StreamingMeter] | None", reopen)
         return StreamSampler(meter, sink, writer, now_ns=now_ns, reopen=again)

@@ -15,14 +15,21 @@ _LOOK_S: Final = 1.0
 
 
 class WarmUp:
-    """Follows the power of one unchanged load; all times are seconds since the load began."""
+    """Follows the power of one unchanged load; all times are seconds since the load began.
 
-    def __init__(self) -> None:
+    What the meter shows in the first `settle_s` seconds may still be of the load before: a jump
+    among the readings would pass for scatter, and scatter hides a slope.
+    """
+
+    def __init__(self, settle_s: float) -> None:
+        self._settle_s = settle_s
         self._seen: deque[tuple[float, float]] = deque()
         self.trend = Trend(math.nan, math.nan, False, False)
 
     def look(self, since_s: float, power_w: float | None) -> bool:
         """Take what the meter shows, W; return whether the machine is thermally steady by now."""
+        if since_s < self._settle_s:
+            return False
         if self._seen and since_s - self._seen[-1][0] < _LOOK_S:
             return self.trend.steady
         if power_w is not None and math.isfinite(power_w):

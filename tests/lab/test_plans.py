@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from calibration.cli.record import _step_of
 from calibration.errors import InputError
 from calibration.plans import (
     READY,
@@ -270,3 +271,14 @@ def test_a_plan_is_found_by_name_or_file(tmp_path: Path) -> None:
     (tmp_path / "binary").write_bytes(b"\xff\xfe\x00")
     with pytest.raises(InputError, match="cannot be read"):
         find_plan(str(tmp_path / "binary"))
+
+
+def test_workloads_on_the_command_line_become_steps() -> None:
+    specs = ["cpu-int:0.5:60", "idle", "stress-ng:fft:0.25", "cmd:python train.py --lr 1:2"]
+    steps = [_step_of(spec) for spec in specs]
+    assert [(s.workload, s.level, s.duration_s) for s in steps] == [
+        ("cpu-int", 0.5, 60.0),
+        ("idle", 0.0, 30.0),
+        ("stress-ng:fft", 0.25, 30.0),
+        ("cmd:python train.py --lr 1:2", 1.0, 86400.0),
+    ]
