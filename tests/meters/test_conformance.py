@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import inspect
+import os
+import threading
+import time
 from importlib.metadata import EntryPoint
 from pathlib import Path
 
@@ -11,10 +14,12 @@ import pytest
 import drivers.catalog
 from drivers import CATALOG, Entry, Meter, StreamingMeter, entries, open_meter
 from drivers.catalog import channels_of, driver_of, emulator_of
+from drivers.emulators.faults import FaultPlan, faults_of
 from drivers.emulators.pzem004t import Pzem004tEmulator
 from drivers.emulators.served import PtyServer
 from drivers.errors import Busy, DriverError, Gone, Unsupported
 from drivers.tape import load_tape
+from tests.meters.in_memory import base_of, resolution_w, total_w
 
 ROOT = Path(__file__).parent.parent.parent
 # A maker who publishes no accuracy; may only shrink.
@@ -23,6 +28,8 @@ WITHOUT_ACCURACY = {"pmd-usb"}
 WITHOUT_TAPE = {"pmd-usb"}
 
 MODELS = ", ".join(e.model for e in CATALOG)
+OVER_A_PTY = {"pzem-004t", "pmd-usb"}
+SOAK = os.environ.get("WATTCAL_SOAK") == "1"
 
 every = pytest.mark.parametrize("entry", CATALOG, ids=lambda e: e.model)
 
@@ -121,6 +128,61 @@ def test_unplugged_is_gone_and_a_new_opening_works(entry: Entry) -> None:
         meter = open_meter(f"{entry.model}@{emulator.path}")
         assert take_one(meter)
         meter.close()
+
+
+def looks_right(meter: Meter | StreamingMeter, base_w: float) -> bool:
+    """Take what it has to say; whether it is the constant power."""
+    if hasattr(meter, "read_block"):
+        block = meter.read_block()
+        columns = {c.name: block.columns[c.name] * float(c.scale) for c in meter.channels}
+        rows = [
+            dict(zip(columns, row, strict=True)) for row in set(zip(*columns.values(), strict=True))
+        ]
+    else:
+        rows = [dict(meter.read().values)]
+    return all(abs(total_w(r) - base_w) <= resolution_w(meter.channels, r) for r in rows)
+
+
+def live(entry: Entry, seconds: float, wrong: list[str]) -> None:
+    """Ask as often as it answers, while one answer in ten goes wrong; say what was wrong."""
+    emulator_class, base_w = emulator_of(entry), base_of(channels_of(entry.model))
+    names = faults_of(emulator_class.device(base_w, **entry.preset))
+    names = tuple(n for n in names if n != "bit_flip" or "bad_crc" in names)
+    faults = FaultPlan(dict.fromkeys(names, 0.1 / len(names)), seed=3, late_s=0.5, away_s=0.3)
+    meter, good, end_s = None, 0, time.monotonic() + seconds
+    with emulator_class(base_w, faults=faults, **entry.preset) as emulator:
+        while time.monotonic() < end_s:
+            try:
+                if meter is None:
+                    meter = open_meter(f"{entry.model}@{emulator.path}")
+                    meter.identify()
+                    if hasattr(meter, "read_block"):
+                        meter.start()
+                if not looks_right(meter, base_w):
+                    wrong.append(f"{entry.model}: another power than {base_w:g} W")
+                good += 1
+            except DriverError as error:
+                time.sleep(0.02)
+                if meter is not None and (isinstance(error, Gone) or hasattr(meter, "read_block")):
+                    meter.close()
+                    meter = None
+        if meter is not None:
+            meter.close()
+    if good < 10:
+        wrong.append(f"{entry.model}: {good} good readings in {seconds:g} s")
+
+
+def test_twenty_seconds_over_real_lines_with_faults() -> None:
+    """Side by side, each on a pty of its own; all models where WATTCAL_SOAK=1."""
+    wrong: list[str] = []
+    chosen = [e for e in CATALOG if SOAK or e.model in OVER_A_PTY]
+    for batch in (chosen[i : i + 6] for i in range(0, len(chosen), 6)):
+        threads = [threading.Thread(target=live, args=(e, 20.0, wrong)) for e in batch]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    assert wrong == []
 
 
 @pytest.mark.parametrize(
