@@ -38,6 +38,7 @@ __all__ = [
 ]
 
 ENTRY_POINT_GROUP: Final = "wattcal.drivers"
+_WITHOUT_SPEED: Final = ("socket:", "visa:", "http:")  # or with one that is not ours to set
 _OF_THE_LINE: Final = ("baud", "parity", "stopbits", "rtscts", "dtr", "rts")
 _log = logging.getLogger(__name__)
 
@@ -57,9 +58,10 @@ class Entry:
 
     A driver class takes a `Transport`, `now_ns` and options, and says as class attributes how its
     line is set: `baud`, and where they differ from 8N1 without handshake `parity`, `stopbits`,
-    `rtscts`, and the states of the lines `dtr` and `rts`. `bauds` are the speeds to try when the
-    port is opened and the address names none. `channels` is the table of its quantities; of a
-    model with a preset it is what the static method `channels_of(**preset)` returns.
+    `rtscts`, and the states of the lines `dtr` and `rts`. `bauds` (and `parities`) are what to try
+    when the port is opened and the address names no speed. `channels` is the table of its
+    quantities; of a model with a preset it is what the static method `channels_of(**preset)`
+    returns.
 
     An emulator class is called with the power in W (a constant or a function of monotonic seconds)
     and, by name, `link`, `faults`, `now_ns` and options; its `device`, called with the power and
@@ -338,8 +340,8 @@ def open_meter(
         meter: Meter | StreamingMeter = driver(
             transport, now_ns=now_ns, **entry.preset, **{**parsed.options, **options}
         )
-        if parsed.line.baud is None and not parsed.port.startswith("socket:"):
-            _find_baud(transport, meter, getattr(driver, "bauds", ()))
+        if parsed.line.baud is None and not parsed.port.startswith(_WITHOUT_SPEED):
+            _find_line(transport, meter, driver)
     except BaseException:
         transport.close()
         raise
@@ -353,14 +355,14 @@ def _options_of(driver: Any, entry: Entry) -> dict[str, str]:
     return {n: str(parameters[n].annotation) for n in sorted(parameters) if n not in taken}
 
 
-def _open_line(driver: Any, address: Address, now_ns: Callable[[], int]) -> SerialTransport:
+def _open_line(driver: Any, address: Address, now_ns: Callable[[], int]) -> Transport:
     settings: dict[str, Any] = {n: getattr(driver, n) for n in _OF_THE_LINE if hasattr(driver, n)}
     settings |= {n: value for n, value in asdict(address.line).items() if value is not None}
     return open_port(address.port, now_ns=now_ns, **settings)
 
 
-def _find_baud(transport: Transport, meter: Meter | StreamingMeter, bauds: tuple[int, ...]) -> None:
-    """Ask at one speed after the other who is there, until somebody answers.
+def _find_line(transport: Transport, meter: Meter | StreamingMeter, driver: Any) -> None:
+    """Ask at one speed (and parity) after the other who is there, until somebody answers.
 
     Only when a port is opened: at the wrong speed there is silence or noise, and what a fault in
     the middle of a run looks like must not change the line.
@@ -369,12 +371,17 @@ def _find_baud(transport: Transport, meter: Meter | StreamingMeter, bauds: tuple
         DriverError: nobody answers at any of them (the last failure), or another instrument does.
 
     """
-    for number, baud in enumerate(bauds, start=1):
+    bauds = getattr(driver, "bauds", ())
+    parities = getattr(driver, "parities", (None,))
+    ways = [(baud, parity) for parity in parities for baud in bauds]
+    for number, (baud, parity) in enumerate(ways, start=1):
         transport.set_baud(baud)
+        if parity is not None and isinstance(transport, SerialTransport):
+            transport.set_parity(parity)
         try:
             meter.identify()
         except Transient:
-            if number == len(bauds):
+            if number == len(ways):
                 raise
         else:
             return

@@ -1,7 +1,8 @@
 """Bytes in and out of a port; nothing here knows a frame.
 
 A port is named as pyserial names it: a device (`/dev/ttyUSB0`), `socket://host:port` for a raw
-TCP bridge, `rfc2217://host:port` for a serial server. A device is opened for this process alone
+TCP bridge, `rfc2217://host:port` for a serial server; `visa:RESOURCE` goes through pyvisa
+(`drivers.visa`). A device is opened for this process alone
 (an advisory lock, so that two recorders never share the bytes of one meter).
 
 pyserial raises `termios.error`, which is no OSError, beside `serial.SerialException`, which is
@@ -21,6 +22,8 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 from .address import Parity
 from .errors import Busy, Gone, Timeout, TransportError
+from .visa import SCHEME as VISA
+from .visa import open_visa
 
 if TYPE_CHECKING:
     import serial
@@ -67,8 +70,8 @@ def open_port(
     dtr: bool | None = None,
     rts: bool | None = None,
     now_ns: Callable[[], int] = time.monotonic_ns,
-) -> SerialTransport:
-    """Open a device or a pyserial URL with 8 data bits.
+) -> Transport:
+    """Open a device or a pyserial URL with 8 data bits, or an instrument at `visa:RESOURCE`.
 
     `rtscts` turns on the handshake by the lines RTS and CTS. `dtr` and `rts` are the states of
     these lines from the moment of opening on; None leaves them as the system sets them, which is
@@ -80,6 +83,8 @@ def open_port(
         TransportError: the port cannot be used; the message says what to do.
 
     """
+    if name.startswith(VISA):
+        return open_visa(name, baud=baud, now_ns=now_ns)
     pyserial = _pyserial()
     try:
         # timeout: see _SLICE_S; ports with a file descriptor never wait inside pyserial.
@@ -101,8 +106,8 @@ def open_port(
         port.open()
     except ValueError as error:
         raise TransportError(
-            f"Expected a device such as /dev/ttyUSB0, socket://host:port or rfc2217://host:port; "
-            f"got {name!r} ({error})."
+            "Expected a device such as /dev/ttyUSB0, socket://host:port, rfc2217://host:port or "
+            f"visa:RESOURCE; got {name!r} ({error})."
         ) from None
     except _FAILURES as error:
         raise _why_not_opened(name, error) from None
@@ -176,6 +181,16 @@ class SerialTransport:
             raise TransportError(f"{self.name} cannot run at {baud} baud: {error}.") from None
         except _FAILURES as error:
             raise self._gone(error) from None
+
+    def set_parity(self, parity: Parity) -> None:
+        """Change the parity of the line."""
+        try:
+            self._port.parity = parity
+        except _FAILURES as error:
+            number = error.args[0] if error.args else None
+            if number != errno.EINVAL:
+                raise self._gone(error) from None
+            raise TransportError(f"{self.name} cannot have the parity {parity}.") from None
 
     def close(self) -> None:
         """Give the port back."""
