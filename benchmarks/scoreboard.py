@@ -6,33 +6,51 @@ Protocol (set down before any figure was printed; changes are listed below with 
 
 1. A recording is read through its mapping in `datasets/`, as `wattcal import` does, with nothing
    taken out. `dram-rapl-broadwell`, `specpower-load-curves` and `firestarter2-node-rapl` are tables
-   of means already; they become points here, as a points CSV would.
+   of means already; they become points here, as a points CSV would. `mlperf-ptdaemon-yokogawa` and
+   `driver-fixtures` hold no software reading beside a meter: they have no row.
 2. Points are those of `run_points`: the recording's own segments; where it has none, windows (gmt 1
-   s, judged in blocks of 30 s; kepler 3 s, its own cadence; the plug 31 s, one phase).
+   s, judged in blocks of 30 s; kepler 3 s, its own cadence, and 10 s, the command's default; the
+   plug 31 s, one phase).
 3. The fit is `fit_points` with everything at its default, but for the scheme, which the row names.
    Nothing is tuned per recording. What is held out has not been seen by the fit; sessions take
    their zero from their own idle where they have any (`rezeroed`), nothing else from the held-out.
 4. Columns, % of the reference's power: `raw` mean |error| of the tool as it is; `fitted` the same
-   in sample; `held` and `max` of held-out points. Above idle, % of the power above idle: `mean`,
-   `max`, and `null`, the best null model (mean power, idle power, gain alone) held out alike.
-   `cover` is the share of held-out points inside the stated 95 % interval, `worst` that of the
-   worst group. Then the verdict and its reasons (flags in brackets).
+   in sample; `held`, `bias` and `max` of held-out points. Above idle, % of the power above idle:
+   `mean`, `max`, and `null`, the best null model (mean power, idle power, gain alone) held out as
+   well. `cover` is the share of held-out points inside the stated 95 % interval, `worst` that of
+   the worst group. Then the verdict and its reasons (flags in brackets).
 5. Criterion one, first: the stated interval covers at least 90 % of the held-out points and no
    group below half, or the verdict is not `correction`. `ok` or `MISS` stands in every row. Error
    figures come second.
-6. `gmt halves`: fitted on the first half of the recording, judged on the second with the interval
-   that the fit states for a new session. It must cover, or the verdict says otherwise.
+6. `gmt halves`: fitted on the first half of the recording alone, made a profile, and verified on
+   the second half as `wattcal verify` does. The stated interval must cover 90 %, or the verdict on
+   the first half alone is not `correction`.
 7. `specpower` is a population: every tenth server of the file, each a load curve of its own with
    one level held out in turn; the row gives medians and the largest, and the share of servers for
    which criterion one holds.
 
 Changes after the first print, with their reason:
 
-- Item 6: `drift`, flagged by the verdict on the whole recording, counts as "says otherwise". Half a
-  recording cannot show what changes between the halves (first print: 72 % covered, +3.0 %).
+- Item 6: `drift`, flagged by the verdict on the whole recording, counted as "says otherwise" (first
+  print: 72 % covered, +3.0 %). Withdrawn: what the halves of a recording make of each other is now
+  in the stated interval (component `gain_drift`, for blocks of one recording), the first half has
+  halves of its own, and so its interval has to cover the second. It is read through a profile.
 - The verdict now downgrades a fit whose interval misses criterion one on its own held-out points
   (first print: 12 of 62 `specpower` servers were corrections all the same), and below 19 groups
-  the interval reaches the worst group. So outside item 6 a MISS is a defect of that rule.
+  the interval reaches the worst group. So a MISS is a defect of that rule.
+- Rules `heavy_tails` and `too_uncertain` (`analysis/verdict.py`) came after the first print:
+  `kepler` at 3 s was a correction with points 44 % off, 18 of 2201 of them by over 2 U; the plug's
+  fits and some servers of `specpower` were corrections whose U is over a quarter of the range or of
+  the power at idle. `kepler` therefore has rows for windows of 10 s too, where no point misses by
+  2 U.
+- The plug's register and its tools have windows of their own (`window_column` in the mapping),
+  which differ by up to 11 s: `window_mismatch`.
+- `gmt both` (package and DRAM, all that RAPL sees) was added beside `gmt package`: the package
+  alone leaves 2.9 % in sample, whatever is held out. Its residuals have a correlation of 0.65 from
+  one second to the next and 0.31 over ten: states of the machine that the package does not see,
+  which no weighting or lag takes out (lag -4 ms, u 2 ms; windows of 5 s: 2.4 %).
+- `bias`, the published gains of `gpu` and the list of goals at the end were added; the row of
+  `specpower` tells corrections from the rest.
 """
 
 from __future__ import annotations
@@ -49,10 +67,19 @@ from pathlib import Path
 
 import numpy as np
 
-from calibration.analysis import FitResult, InputColumn, Points, fit_points, run_points
-from calibration.analysis.model import fit_form, term_values
-from calibration.analysis.uncertainty import interval
+from calibration.analysis import (
+    FitResult,
+    InputColumn,
+    Points,
+    fit_points,
+    predictor,
+    run_points,
+    verify_points,
+)
+from calibration.analysis.model import fit_form
 from calibration.errors import CalibrationError
+from calibration.profile import load_profile
+from calibration.publishing.build import profile_document, write_profile
 from calibration.recording.importer import import_mapping
 from calibration.recording.reader import Run, read_run
 
@@ -66,6 +93,7 @@ class Row:
     fitted_pct: float | None = None
     said: str = ""
     ok: bool = True
+    bias_pct: float | None = None
 
 
 def recordings(name: str, data: Path, into: Path) -> dict[str, Run]:
@@ -90,7 +118,20 @@ def row(name: str, points: Points, inputs: tuple[str, ...], scheme: str | None =
         return Row(name, None, said=f"refused: {error}")
     reasons = [r.code if r.consequence != "flag" else f"({r.code})" for r in fit.reasons]
     said = " ".join([fit.verdict, *dict.fromkeys(reasons)])
-    return Row(name, fit, in_sample(points, inputs, fit), said, holds(fit))
+    after = fit.validation.after
+    bias = None if after is None else 100 * after.bias_w / float(points.reference_w.mean())
+    return Row(name, fit, in_sample(points, inputs, fit), said, holds(fit), bias)
+
+
+GOALS: list[tuple[str, str, bool]] = []
+
+
+def goal(what: str, value: float | None, low: float, high: float) -> None:
+    """Keep a figure that has a limit, for the list at the end."""
+    met = value is not None and low <= value <= high
+    shown = "none" if value is None else f"{value:.3g}"
+    limit = f"at most {high:g}" if low == -math.inf else f"{low:g} to {high:g}"
+    GOALS.append((what, f"{shown} ({limit})", met))
 
 
 def in_sample(points: Points, inputs: tuple[str, ...], fit: FitResult) -> float | None:
@@ -136,67 +177,116 @@ def table(
 def grid5000(data: Path, into: Path) -> Iterator[Row]:
     runs = recordings("grid5000-gemini-cpu", data, into)
     points = run_points(list(runs.values()))
-    yield row("grid5000 workload", points, ("rapl",), "workload")
+    held = row("grid5000 workload", points, ("rapl",), "workload")
+    yield held
     yield row("grid5000 rezeroed", points, ("rapl",), "session")
     yield row("grid5000 package", points, ("rapl_package",), "workload")
     lags = [run_points([r]).inputs["rapl"].lag for r in runs.values()]
     found = np.array([lag.offset_s for lag in lags if lag is not None and lag.resolved])
     print(
-        f"grid5000: lag of {found.size} of {len(runs)} sessions, median {np.median(found):.3f} s, "
-        f"standard deviation {found.std(ddof=1):.3f} s"
+        f"  lag of {found.size} of {len(runs)} sessions: median {np.median(found):.3f} s, standard "
+        f"deviation {found.std(ddof=1):.3f} s: the meter's stamp is the start of its second"
     )
+    after = None if held.fit is None else held.fit.validation.after
+    if after is not None:
+        goal("grid5000 workload: above idle, mean, %", after.above_idle_mape_pct, -math.inf, 1.0)
+        goal("grid5000 workload: above idle, max, %", after.above_idle_max_pct, -math.inf, 4.0)
+        goal("  the goal beyond: mean, %", after.above_idle_mape_pct, -math.inf, 0.9)
+        goal("  the goal beyond: max, %", after.above_idle_max_pct, -math.inf, 3.5)
+    goal("grid5000: offset, s", float(np.median(found)), 0.90, 1.00)
 
 
 def power9(data: Path, into: Path) -> Iterator[Row]:
     (run,) = recordings("power9-occ-psu-pdu", data, into).values()
     for meter in ("psu", "pdu"):
         points = run_points([run], reference=meter)
-        yield row(f"power9 {meter}", points, ("occ",))
+        held = row(f"power9 {meter}", points, ("occ",))
+        yield held
         lag = points.inputs["occ"].lag
+        phase = float(np.median(points.duration_s))
         if lag is not None:
-            phase = float(np.median(points.duration_s))
-            print(f"power9 {meter}: occ lags by {lag.offset_s / phase:+.2f} of a phase")
+            u = lag.u_s / phase
+            print(f"  occ is {lag.offset_s / phase:+.3f} of a phase (u {u:.3f}) behind the {meter}")
+        if meter == "pdu":
+            goal("power9: lag of the PDU, phases", lag and -lag.offset_s / phase, 0.72, 0.76)
+            goal("power9 pdu: held out, %", _held(held), -math.inf, 0.3)
+
+
+def _held(r: Row) -> float | None:
+    after = None if r.fit is None else r.fit.validation.after
+    return None if after is None else after.mape_pct
 
 
 def gmt(data: Path, into: Path) -> Iterator[Row]:
     (run,) = recordings("gmt-mcp39f511-rapl", data, into).values()
     points = run_points([run], segments="windows:1")
-    whole = row("gmt 1 s", points, ("rapl_package",), "block")
-    yield whole
-    yield halves(points, "rapl_package", "drift" in whole.said)
+    for name, inputs in (("package", ("rapl_package",)), ("both", ("rapl_package", "rapl_dram"))):
+        whole = row(f"gmt {name}", points, inputs, "block")
+        yield whole
+        yield halves(run, points, inputs, f"gmt halves {name}")
+        goal(f"gmt {name}: 1 s, MAPE, %", _held(whole), -math.inf, 3.0)
+        goal(f"gmt {name}: bias, %", whole.bias_pct, -1.0, 1.0)
 
 
-def halves(points: Points, key: str, drifts: bool) -> Row:
-    points = points.select(np.isfinite(points.inputs[key].value))
+def halves(run: Run, points: Points, inputs: tuple[str, ...], name: str) -> Row:
+    """Fit the first half, make it a profile, verify the second half with it."""
+    points = points.select(np.all([np.isfinite(points.inputs[k].value) for k in inputs], axis=0))
     middle = 0.5 * (points.start_unix_s.min() + points.start_unix_s.max())
-    first, second = (points.select(m) for m in _split(points, middle))
-    fit = fit_points(first, (key,), scheme="block")
-    if fit.model is None:
-        return Row("gmt halves", fit, said=fit.verdict)
-    data = {key: second.inputs[key].value}
-    values = np.array([t.value for t in fit.model.terms])
-    columns = term_values(fit.model.terms, data)
-    power = columns @ values
-    covariance = np.array(fit.model.covariance)
-    variance = np.einsum("ij,jk,ik->i", columns, covariance, columns) + second.reference_u_w**2
-    bounds = interval(variance, fit.model.dof, power, fit.uncertainty)
-    error = power - second.reference_w
-    covered = 100 * float(np.mean(np.abs(error) <= bounds.half_width_w))
-    bias = 100 * float(error.sum() / second.reference_w.sum())
-    said = f"{fit.verdict} first to second half: bias {bias:+.1f} %, {covered:.0f} % covered"
-    said += "; the verdict on the whole says drift" if drifts else ""
-    ok = fit.verdict != "correction" or covered >= 90 or drifts
-    return Row("gmt halves", fit, in_sample(first, (key,), fit), said, ok)
-
-
-def _split(points: Points, middle: float) -> tuple[np.ndarray, np.ndarray]:
     early = points.start_unix_s < middle
-    return early, ~early
+    first, second = points.select(early), points.select(~early)
+    fit = fit_points(first, inputs, scheme="block")
+    if fit.verdict != "correction":
+        return Row(name, fit, said=f"{fit.verdict} by the first half alone")
+    document = profile_document(
+        fit,
+        run_starts=[run.start],
+        descriptors=list(run.descriptors.values()),
+        profile_id="scoreboard/halves",
+        derived_from=[],
+        idle_inputs=first.idle_inputs(inputs),
+    )
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "profile.json"
+        write_profile(document, path)
+        found = verify_points(name, second, predictor(load_profile(path)))
+    flags = ", ".join(r.code for r in fit.reasons) or "none"
+    said = (
+        f"{fit.verdict} (flags: {flags}) by the first half alone; second half: energy "
+        f"{found.energy_error_pct:+.1f} %, {found.coverage_95_pct:.0f} % of {found.n} covered"
+    )
+    ok = found.coverage_95_pct is not None and found.coverage_95_pct >= 90
+    return Row(name, fit, in_sample(first, inputs, fit), said, ok and holds(fit))
 
 
 def gpu(data: Path, into: Path) -> Iterator[Row]:
+    published = published_gains(data)
     for name, run in recordings("gpu-pmdusb-nvidiasmi", data, into).items():
-        yield row(f"gpu {name}", run_points([run]), ("nvml",))
+        found = row(f"gpu {name}", run_points([run]), ("nvml",))
+        yield found
+        cards = published.get(name.removeprefix("transient-"))
+        if found.fit is None or found.fit.model is None or cards is None:
+            continue
+        gain, u = found.fit.model.terms[1].value, math.sqrt(found.fit.model.covariance[1][1])
+        near = min(cards, key=lambda g: abs(g - gain))
+        print(
+            f"  gain {gain:.4f} (u {u:.4f}); published {min(cards):.4f} to {max(cards):.4f}, the "
+            f"nearest of {len(cards)} differs by {100 * (gain / near - 1):+.2f} %"
+        )
+        goal(
+            f"gpu {name}: gain against the nearest published, %", 100 * (gain / near - 1), -0.5, 0.5
+        )
+
+
+def published_gains(data: Path) -> dict[str, list[float]]:
+    """Return the authors' gains of each card (PMD-USB over nvidia-smi), by the name of our run."""
+    names = {"3090": "RTX_3090", "a100": "A100-PCIE-40GB", "k40m": "K40m"}
+    source = data / "gpu-pmdusb-nvidiasmi" / "published_calibration_derived.csv"
+    with source.open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    return {
+        short: [1 / float(r["gradient_smi_per_pmd"]) for r in rows if r["gpu"].endswith(card)]
+        for short, card in names.items()
+    }
 
 
 def riscv(data: Path, into: Path) -> Iterator[Row]:
@@ -206,9 +296,10 @@ def riscv(data: Path, into: Path) -> Iterator[Row]:
 
 def kepler(data: Path, into: Path) -> Iterator[Row]:
     (run,) = recordings("kepler-acpi-rapl", data, into).values()
-    points = run_points([run], segments="windows:3")
-    yield row("kepler package", points, ("rapl_package",))
-    yield row("kepler both", points, ("rapl_package", "rapl_dram"))
+    for seconds in (3, 10):
+        points = run_points([run], segments=f"windows:{seconds}")
+        yield row(f"kepler package {seconds} s", points, ("rapl_package",))
+        yield row(f"kepler both {seconds} s", points, ("rapl_package", "rapl_dram"))
 
 
 def tapo(data: Path, into: Path) -> Iterator[Row]:
@@ -291,15 +382,17 @@ def specpower(data: Path, _: Path) -> Iterator[Row]:
         fits.append(row("server", points, ("cpu_load",), "workload"))
     usable = [f.fit for f in fits if f.fit is not None]
     after = [f.validation.after for f in usable if f.validation.after is not None]
+    good = [f.validation.after for f in usable if f.verdict == "correction" and f.validation.after]
     verdicts = Counter(f.verdict for f in usable)
     ok = sum(f.ok for f in fits)
     yield Row(
         "specpower",
         None,
         said=(
-            f"{len(fits)} servers: held {np.median([a.mape_pct for a in after]):.1f} % (median), "
-            f"{max(a.max_abs_pct for a in after):.0f} % at most; {dict(verdicts)}; criterion one "
-            f"in {ok}"
+            f"{len(fits)} servers: {dict(verdicts)}; corrections: held "
+            f"{np.median([a.mape_pct for a in good]):.1f} % (median), "
+            f"{max(a.max_abs_pct for a in good):.0f} % at most; all: "
+            f"{max(a.max_abs_pct for a in after):.0f} % at most; criterion one in {ok}"
         ),
         ok=ok >= 0.95 * len(fits),
     )
@@ -324,7 +417,7 @@ def number(value: float | None) -> str:
 
 
 def show(r: Row) -> None:
-    columns: list[float | None] = [None] * 9
+    columns: list[float | None] = [None] * 10
     if r.fit is not None:
         v = r.fit.validation
         nulls = [n.above_idle_mape_pct for n in v.nulls.values() if n is not None]
@@ -334,6 +427,7 @@ def show(r: Row) -> None:
             None if v.before is None else v.before.mape_pct,
             r.fitted_pct,
             None if a is None else a.mape_pct,
+            r.bias_pct,
             None if a is None else a.max_abs_pct,
             None if a is None else a.above_idle_mape_pct,
             None if a is None else a.above_idle_max_pct,
@@ -350,8 +444,8 @@ def main(names: list[str]) -> int:
     if not folder:
         print("WATTCAL_DATA: expected the folder with the recordings; it is not set.")
         return 3
-    heads = ("raw", "fitted", "held", "max", "mean", "max", "null", "cover", "worst")
-    print(" " * 52 + "----- above idle -----")
+    heads = ("raw", "fitted", "held", "bias", "max", "mean", "max", "null", "cover", "worst")
+    print(" " * 60 + "----- above idle -----")
     print(f"{'recording':20}" + "".join(f"{h:>8}" for h in heads) + "        verdict")
     missed = 0
     for name in names or list(SETS):
@@ -359,7 +453,9 @@ def main(names: list[str]) -> int:
             for r in SETS[name](Path(folder), Path(into)):
                 show(r)
                 missed += not r.ok
-    print(f"\ncriterion one missed in {missed} rows")
+    print(f"\ncriterion one missed in {missed} rows\n")
+    for what, figure, met in GOALS:
+        print(f"{what:52}{figure:30}{'met' if met else 'NOT MET'}")
     return 1 if missed else 0
 
 

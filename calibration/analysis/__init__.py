@@ -9,7 +9,7 @@ result = fit_points(points, ("rapl_package",))
 
 from .alignment import Lag, alignment_uncertainty, estimate_lag
 from .budget import Budget, BudgetRow, Job, budget_rows, energy_budget, jobs_budget, power_budget
-from .compare import Comparison, ToolComparison, Verification, compare_points, verify_points
+from .compare import Comparison, ToolComparison, compare_points
 from .counters import Differences, SeriesFinding, register_differences
 from .deming import Attenuation, attenuation, deming
 from .drift import (
@@ -45,12 +45,14 @@ from .timing import (
     identify_stamp,
     piecewise_lag,
 )
+from .verify import Chart, Verification, chart_runs, predictor, verify_points
 
 __all__ = [
     "Alarm",
     "Attenuation",
     "Budget",
     "BudgetRow",
+    "Chart",
     "Comparison",
     "Component",
     "ControlChart",
@@ -86,6 +88,7 @@ __all__ = [
     "alignment_uncertainty",
     "attenuation",
     "budget_rows",
+    "chart_runs",
     "common_lag",
     "compare_points",
     "control_chart",
@@ -109,6 +112,7 @@ __all__ = [
     "piecewise_lag",
     "polynomial",
     "power_budget",
+    "predictor",
     "read_points",
     "register_differences",
     "rezero",

@@ -117,13 +117,20 @@ def _not_covered(e: Evidence, held: HeldOut, inside: npt.NDArray[np.bool_]) -> F
 def _uncertain(e: Evidence, threshold: float) -> str:
     if e.bounds is None:
         return ""
-    half = float(np.median(e.bounds.half_width_w))
-    reach = float(np.ptp(e.points.reference_w))
-    if half <= threshold * reach:
+    half = e.bounds.half_width_w
+    usual, reach = float(np.median(half)), float(np.ptp(e.points.reference_w))
+    if usual > threshold * reach:
+        return (
+            f"the correction holds within {usual:.3g} W (95 %), {100 * usual / reach:.0f} % of the "
+            f"{reach:.3g} W that the reference spans: too little to tell loads apart."
+        )
+    share = half / np.abs(e.points.reference_w)
+    at = int(np.argmax(share))
+    if share[at] <= threshold:
         return ""
     return (
-        f"the correction holds within {half:.3g} W (95 %), {100 * half / reach:.0f} % of the "
-        f"{reach:.3g} W that the reference spans: too little to tell loads apart."
+        f"the correction holds within {half[at]:.3g} W (95 %), {100 * share[at]:.0f} % of the "
+        f"{e.points.reference_w[at]:.3g} W at {e.points.segment[at]}: the low end of its domain."
     )
 
 

@@ -1,9 +1,8 @@
-"""How wrong each tool is before any correction, and how right a profile is on new data."""
+"""How wrong each tool is before any correction."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -13,7 +12,7 @@ import numpy.typing as npt
 from .points import Points
 from .validation import above_idle_errors, idle_reference
 
-__all__ = ["Comparison", "ToolComparison", "Verification", "compare_points", "verify_points"]
+__all__ = ["Comparison", "ToolComparison", "compare_points"]
 
 Floats = npt.NDArray[np.float64]
 
@@ -148,83 +147,3 @@ def _above_idle(points: Points, value: Floats) -> tuple[float | None, float | No
     tool_j = float(np.sum(((value - idle_x) * points.duration_s)[known]))
     bias = 100 * (tool_j - true_j) / true_j if true_j > 0 else None
     return bias, float(errors.mean())
-
-
-@dataclass(frozen=True, slots=True)
-class Verification:
-    """A profile on points it never saw, without refit; E_n over 1 in magnitude fails (ISO 13528).
-
-    `coverage_95_pct` is the share of points whose reference lies inside the stated interval,
-    widened by the reference's own standard uncertainty.
-    """
-
-    profile: str
-    n: int
-    refused: int
-    bias_w: float | None
-    rmse_w: float | None
-    mape_pct: float | None
-    max_abs_pct: float | None
-    e_n_max: float | None
-    e_n_passed_pct: float | None
-    coverage_95_pct: float | None
-    energy_error_pct: float | None
-    passed: bool
-    flags: tuple[str, ...]
-
-    def to_json(self) -> dict[str, Any]:
-        """Return the JSON object that `wattcal verify --json` prints."""
-        return asdict(self)
-
-
-def verify_points(
-    name: str,
-    points: Points,
-    predict: Callable[[dict[str, float]], tuple[float, float, float] | str],
-) -> Verification:
-    """Verify a correction on points it never saw.
-
-    `predict` takes the inputs of one point and returns power (W), its standard uncertainty (W)
-    and k, or the reason for which it refuses the point.
-    """
-    rows: list[tuple[float, float, float, float, float]] = []
-    flags: dict[str, None] = {}
-    refused = 0
-    meter = points.reference
-    for i in range(points.n):
-        inputs = {k: float(c.value[i]) for k, c in points.inputs.items() if np.isfinite(c.value[i])}
-        answer = predict(inputs)
-        if isinstance(answer, str):
-            refused += 1
-            flags[answer] = None
-            continue
-        corrected, u, k = answer
-        true = float(points.reference_w[i])
-        u_y = float(points.reference_u_w[i])
-        if meter is not None:
-            u_y = math.sqrt(u_y**2 + (meter.u_gain * true) ** 2 + meter.u_offset_w**2)
-        rows.append((corrected, k * u, true, 2 * u_y, float(points.duration_s[i])))
-    if not rows:
-        return Verification(
-            name, 0, refused, None, None, None, None, None, None, None, None, False, tuple(flags)
-        )
-    power, big_u, y, big_u_y, seconds = (np.array(c) for c in zip(*rows, strict=True))
-    error = power - y
-    e_n = error / np.hypot(big_u, big_u_y)
-    passed_pct = 100 * float(np.mean(np.abs(e_n) <= 1))
-    energy = 100 * float(error @ seconds) / float(y @ seconds)
-    return Verification(
-        profile=name,
-        n=len(rows),
-        refused=refused,
-        bias_w=float(error.mean()),
-        rmse_w=float(np.sqrt(np.mean(error**2))),
-        mape_pct=100 * float(np.mean(np.abs(error) / np.abs(y))),
-        max_abs_pct=100 * float(np.max(np.abs(error) / np.abs(y))),
-        e_n_max=float(np.max(np.abs(e_n))),
-        e_n_passed_pct=passed_pct,
-        coverage_95_pct=100 * float(np.mean(np.abs(error) <= np.hypot(big_u, big_u_y / 2))),
-        energy_error_pct=energy,
-        passed=passed_pct >= 95.0,
-        flags=tuple(flags),
-    )

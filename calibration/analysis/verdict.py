@@ -56,9 +56,10 @@ RULES: dict[str, Rule] = {
              "others allows; or more than a fifth of the groups lie outside the interval; or the "
              "interval holds less than 90 % of the held-out points or half of a group (downgrade)",
              "what holds for the others does not hold for this one", "refuse"),
-        Rule("too_uncertain", 0.25, "the stated U (median over the held-out points) exceeds a "
-             "quarter of the reference's range", "a test uncertainty ratio below 4:1 "
-             "(ANSI/NCSL Z540.3-2006, 5.3): idle and full load are hardly told apart", "downgrade"),
+        Rule("too_uncertain", 0.25, "the stated U exceeds a quarter of the reference's range "
+             "(median over the held-out points), or of the power itself at one of them",
+             "a test uncertainty ratio below 4:1 (ANSI/NCSL Z540.3-2006, 5.3): idle and full load "
+             "are hardly told apart", "downgrade"),
         Rule("heavy_tails", 0.002, "over 0.2 % of the held-out points, in three groups at least, "
              "miss by more than twice the stated U", "a normal error does so once in ten thousand; "
              "these points cut through changes that meter and tool follow unlike", "downgrade"),

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ..errors import CalibrationError, InputError
 from .help import Help
 
 if TYPE_CHECKING:
     from ..analysis import Points, Reference
-    from ..profile import Profile
     from ..recording.reader import Run
 
 __all__ = ["register"]
@@ -125,7 +125,9 @@ def _verify_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]
         "verify",
         help="a profile on data it never saw, without refit",
         description="Apply a profile to data it never saw: error, E_n, coverage of the stated "
-        f"interval.\n{_SOURCES}\n\n  wattcal verify profile.json runs/tuesday",
+        f"interval.\n{_SOURCES}\nSeveral runs make a control chart in order of time: E_n of "
+        "each, and a CUSUM alarm\nwhere baseline or gain drift although each run is inside.\n\n"
+        "  wattcal verify profile.json runs/tuesday runs/wednesday",
         formatter_class=Help,
     )
     parser.add_argument("profile", type=Path, metavar="PROFILE")
@@ -153,8 +155,16 @@ def _lab() -> None:
 
 def _load(arguments: argparse.Namespace) -> tuple[Points, list[Run]]:
     """Read every source and join the points."""
+    tables, runs = _tables(arguments)
+    from ..analysis.points import concatenate
+
+    return concatenate(tables), runs
+
+
+def _tables(arguments: argparse.Namespace) -> tuple[list[Points], list[Run]]:
+    """Read every source; one table of points each."""
     _lab()
-    from ..analysis.points import concatenate, read_points
+    from ..analysis.points import read_points
     from ..analysis.segments import run_points
     from ..recording.reader import read_run
 
@@ -189,7 +199,7 @@ def _load(arguments: argparse.Namespace) -> tuple[Points, list[Run]]:
         else:
             found = "a file of another kind" if source.exists() else "nothing"
             raise InputError(f"Expected a run directory or a points.csv at {source}; got {found}.")
-    return concatenate(tables), runs
+    return tables, runs
 
 
 def _ended_early(run: Run) -> tuple[str, ...]:
@@ -357,16 +367,23 @@ def _fit_each(arguments: argparse.Namespace) -> int:
 
 
 def _verify(arguments: argparse.Namespace) -> int:
-    from ..analysis.compare import verify_points
+    from ..analysis.points import concatenate
+    from ..analysis.verify import chart_runs, predictor, verify_points
     from ..profile import load_profile
     from .output import print_json
     from .report import verification_text
 
     profile = load_profile(arguments.profile, allow_simulated=arguments.allow_simulated)
-    points, _ = _load(arguments)
+    tables, _ = _tables(arguments)
+    points = concatenate(tables)
     if profile.above_idle_only:
         points = _less_idle(points, profile.id)
-    result = verify_points(str(arguments.profile), points, _predictor(profile))
+    said: Counter[str] = Counter()
+    result = verify_points(str(arguments.profile), points, predictor(profile, said))
+    beyond = [f"{n} of {result.n} points {f}" for f, n in said.items() if f.startswith("outside")]
+    names = [source.name for source in arguments.source]
+    charts = chart_runs(profile, list(zip(names, tables, strict=True)))
+    result = replace(result, flags=(*result.flags, *beyond), charts=charts)
     others = sorted(set(points.session) - {profile.rezeroed})
     if profile.rezeroed is not None and others:
         note = f"re-zeroed for session {profile.rezeroed}; these points are of {', '.join(others)}"
@@ -394,20 +411,3 @@ def _less_idle(points: Points, name: str) -> Points:
     note = "power above each session's idle, as the profile answers"
     above = replace(points, reference_w=points.reference_w - idle_w)
     return replace(above.select(kept), notes=(*points.notes, note))
-
-
-def _predictor(profile: Profile) -> Any:
-    """Return a function from the inputs of a point to power, u and k, or to a refusal."""
-    wanted = profile.input_ids
-
-    def predict(inputs: dict[str, Any]) -> tuple[float, float, float] | str:
-        missing = [k for k in wanted if k not in inputs]
-        if missing:
-            return f"no {', '.join(missing)} in the data"
-        try:
-            answer = profile.correct(machine=None, **{k: inputs[k] for k in wanted})
-        except CalibrationError as error:
-            return str(error)
-        return answer.power_w, answer.u_w, answer.k
-
-    return predict

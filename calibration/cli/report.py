@@ -265,4 +265,29 @@ def verification_text(result: Verification) -> str:
         ["verdict", "passed" if v.passed else "FAILED: fewer than 95 % of points with |E_n| <= 1"],
     ]
     text = table([v.profile, ""], rows)
-    return "\n".join([text, *[_wrap(f"flag: {f}") for f in v.flags]])
+    return "\n".join([text, *[_wrap(f"flag: {f}") for f in v.flags], *_chart_lines(v)])
+
+
+_CHARTED = {"power": "power", "baseline": "idle (offset)", "above_idle": "above idle (gain)"}
+
+
+def _chart_lines(v: Verification) -> list[str]:
+    """Return the control charts: a row a run, a column a quantity, and what follows from them."""
+    if not v.charts:
+        return []
+    names = list(dict.fromkeys(n for c in v.charts for n in c.runs))
+    known = [dict(zip(c.runs, c.e_n, strict=True)) for c in v.charts]
+    rows = [[n[-30:], *[_number(k.get(n), 2, sign=True) for k in known]] for n in names]
+    head = ["run, in order of time", *[f"E_n {_CHARTED[c.quantity]}" for c in v.charts]]
+    lines = ["", table(head, rows, right="l" + "r" * len(v.charts))]
+    for c in v.charts:
+        what = _CHARTED[c.quantity]
+        if c.outside:
+            lines.append(_wrap(f"{what}: |E_n| > 1 in {', '.join(c.outside)}: calibrate anew"))
+        elif c.trend is not None:
+            lines.append(_wrap(f"{what}: CUSUM alarm at {c.trend}: each run is inside, but they "
+                               "lie on one side; calibrate anew"))  # fmt: skip
+        else:
+            lines.append(_wrap(f"{what}: no alarm (a false one in {c.false_alarm_runs:.0f} runs "
+                               "on average); the profile may be extended"))  # fmt: skip
+    return lines
