@@ -155,6 +155,27 @@ CATALOG: Final[tuple[Entry, ...]] = (
             ("wt210", True, _WT200, "IM 760401-01E"),
         )
     ),
+    *(
+        Entry(
+            model=model,
+            family=model.upper(),
+            manufacturer="ZES Zimmer",
+            interfaces=interfaces,
+            quantities=("voltage", "current", "power"),
+            driver=".meters.zes_lmg:ZesLmg",
+            emulator=".emulators.zes_lmg:ZesLmgEmulator",
+            evidence=(
+                ("real", f"tests/tapes/zes_{model}_log.tape"),
+                ("spec", "cuveland/lmgtools@44d548b, programs that set and read it"),
+                ("calc", "tests/wire/test_zes_lines.py"),
+            ),
+            preset={"variant": model},
+        )
+        for model, interfaces in (
+            ("lmg95", ("RS-232", "socket://", "rfc2217://")),
+            ("lmg670", ("socket://",)),
+        )
+    ),
     Entry(
         model="pmd-usb",
         family="PMD-USB",

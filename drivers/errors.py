@@ -11,6 +11,7 @@
     │   └── Implausible           a whole frame with values that no such instrument can have
     ├── SampleError (Transient)   a whole answer that holds no new measurement
     │   ├── OverRange             the measurand lies outside the range that is set
+    │   ├── NoData                the instrument itself says that it has no number
     │   ├── Held                  the instrument repeats itself: nothing moves that should have
     │   ├── Rebooted              it has restarted; its clock or its registers began anew
     │   └── CounterReset          a counter fell, and not because it wrapped
@@ -37,6 +38,7 @@ __all__ = [
     "Gone",
     "Held",
     "Implausible",
+    "NoData",
     "OverRange",
     "Rebooted",
     "Refused",
@@ -118,6 +120,12 @@ class OverRange(SampleError):  # noqa: N818
     """The measurand lies outside the range that is set, so there is no number for it."""
 
     code = "overrange"
+
+
+class NoData(SampleError):  # noqa: N818
+    """The instrument answers that it has no number for what was asked."""
+
+    code = "no-data"
 
 
 class Held(SampleError):  # noqa: N818

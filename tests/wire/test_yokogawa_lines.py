@@ -194,10 +194,7 @@ def test_how_many_corrupted_bytes_go_unnoticed() -> None:
     accepted, tries, worst_w = leaks(
         b"230.12E+00,1.5713E+00,345.00E+00,0.9541E+00\r\n", AT_300_V_2_A
     )
-    print(accepted, tries, worst_w)
-    assert tries == 43 * 255
-    assert accepted / tries <= 0.0020
-    assert worst_w <= 0.05
+    assert (accepted <= 12, tries, worst_w <= 0.031) == (True, 10_965, True)
 
 
 @pytest.mark.parametrize("model", ["wt310", "wt332e"])
