@@ -155,6 +155,20 @@ CATALOG: Final[tuple[Entry, ...]] = (
             ("wt210", True, _WT200, "IM 760401-01E"),
         )
     ),
+    Entry(
+        model="hioki-3334",
+        family="3334",
+        manufacturer="Hioki",
+        interfaces=("RS-232", "socket://", "rfc2217://"),
+        quantities=("voltage", "current", "power", "power_factor"),
+        driver=".meters.hioki3334:Hioki3334",
+        emulator=".emulators.hioki3334:Hioki3334Emulator",
+        evidence=(
+            ("spec", "rniwase/hioki3334com, csehydrogen/hioki3334: programs that set and read it"),
+            ("calc", "tests/tapes/hioki3334_computed.tape"),
+            ("calc", "tests/wire/test_hioki3334_lines.py"),
+        ),
+    ),
     *(
         Entry(
             model=model,

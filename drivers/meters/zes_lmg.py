@@ -203,7 +203,7 @@ class ZesLmg:
         """Return the next line as a block of one sample (more where the host was busy).
 
         Raises:
-            Timeout: no line came for four cycles.
+            Timeout: no line came for five cycles.
             Desync: bytes came, but no lines.
 
         """
@@ -213,7 +213,7 @@ class ZesLmg:
             (c.name for c in self.channels),
             t_before_ns=self._t_last_ns,
             block_s=0.0,
-            patience_s=4 * self._cycle_s,
+            patience_s=5 * self._cycle_s,
             now_ns=self._now_ns,
             what=f"lines of an {self._model.identity}",
             advice="check ranges and cycle time, and that nobody else talks to it",
