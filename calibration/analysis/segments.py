@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..errors import InputError, RunError
+from ..plans.steadiness import SLOPE_PER_MIN, thermal_trend
 from .alignment import Lag, alignment_uncertainty, estimate_lag, power_slope
 from .energy import EnergyCurve, Pieces, pieces
 from .findings import run_findings
@@ -73,6 +74,7 @@ def _points(run: Run, segments: str, reference: str | None, align: bool) -> Poin
     boundary = run.descriptors[meter.stream].boundary or "psu_ac_input"
     power, u_w, duration, start = _reference_means(cut, groups, meter)
     inputs, notes = _inputs(run, meter, cut, groups, align)
+    notes += _unsettled(run, cut, groups)
     if not inputs:
         raise RunError(
             f"{run.path}: expected at least one estimator beside the meter; there is none."
@@ -162,6 +164,32 @@ def _groups(run: Run, cut: Pieces, segments: str, resolution: float | None) -> l
     raise InputError(f"--segments: expected steps, steady or windows:SECONDS; got {segments!r}.")
 
 
+def _unsettled(run: Run, cut: Pieces, groups: Sequence[_Group]) -> tuple[str, ...]:
+    """Say where a machine was not thermally steady, by the criterion that ends a warm-up.
+
+    A step is shorter than the minute that the criterion looks at, so its own length is looked at.
+    One step in twenty drifts by chance; three, and one in seven, do not.
+    """
+    notes = []
+    if any(s.achieved.get("steady") is False for s in run.steps):
+        notes.append("the warm-up ended before the machine was thermally steady")
+    drifts = []
+    for group in groups:
+        if not group.block:
+            t_s = 0.5 * (cut.start_ns[group.index] + cut.end_ns[group.index]) / _NS
+            power_w = cut.energy_j[group.index] / cut.duration_s[group.index]
+            trend = thermal_trend(t_s.tolist(), power_w.tolist(), span_s=float(np.ptp(t_s)))
+            if math.isfinite(trend.per_min) and not trend.steady:
+                drifts.append(100 * trend.per_min)
+    if len(drifts) >= max(3, len(groups) / 7):
+        worst = max(drifts, key=abs)
+        notes.append(
+            f"{len(drifts)} of {len(groups)} steps drift by more than {100 * SLOPE_PER_MIN:g} % a "
+            f"minute (up to {worst:+.1f} %): the machine was not thermally steady"
+        )
+    return tuple(notes)
+
+
 def _marked(run: Run) -> bool:
     """Whether a run has steps that measure: not only preambles, warm-ups and observation."""
     return any(s.t_end_ns - s.t_start_ns > s.settle_s * _NS for s in run.steps)
@@ -240,11 +268,11 @@ def _inputs(
         series = run.series(stream, channel)
         own = pieces(series)
         lag = None
-        shift_ns = 0.0
+        shift_ns = np.zeros(cut.start_ns.size)
         if align:
             lag = estimate_lag(cut, own)
             if _matters(lag, cut):
-                shift_ns = lag.offset_s * _NS
+                shift_ns = _shift_ns(lag, cut)
                 notes.append(
                     f"{key} lags {meter.stream} by {lag.offset_s:+.3f} s "
                     f"(u {lag.u_s:.3f} s); shifted accordingly"
@@ -264,7 +292,7 @@ def _inputs(
             source=descriptor.source,
             lag=lag,
             constant=_constant(value[np.isfinite(value)]),
-            u=_lag_u(lag, own, cut, groups, applied=shift_ns != 0.0),
+            u=_lag_u(lag, own, cut, groups, applied=bool(np.any(shift_ns))),
             observed_share=series.channel.observed_share,
         )
     return found, tuple(notes)
@@ -317,11 +345,18 @@ def _matters(lag: Lag, cut: Pieces) -> bool:
     return abs(lag.offset_s) > 3 * lag.u_s and abs(lag.offset_s) > 0.02 * window_s
 
 
+def _shift_ns(lag: Lag, cut: Pieces) -> Floats:
+    """Return by how much each meter window is shifted, ns: with the skew once it is established."""
+    known = math.isfinite(lag.skew) and abs(lag.skew) > 3 * lag.u_skew
+    middle = 0.5 * (cut.start_ns + cut.end_ns)
+    return _NS * (lag.at(middle) if known else np.full(middle.shape, lag.offset_s))
+
+
 def _means(
-    curve: EnergyCurve, cut: Pieces, groups: Sequence[_Group], shift_ns: float
+    curve: EnergyCurve, cut: Pieces, groups: Sequence[_Group], shift_ns: Floats
 ) -> tuple[Floats, int]:
     """Integrate over exactly the meter windows of every point; NaN if too little was seen."""
-    shift = round(shift_ns)
+    shift = np.rint(shift_ns).astype(np.int64)
     energy, observed = curve.between(cut.start_ns + shift, cut.end_ns + shift)
     value = np.full(len(groups), np.nan)
     for i, group in enumerate(groups):

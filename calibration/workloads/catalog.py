@@ -1,9 +1,10 @@
 """The workloads that a plan may name: which kernel, on how many cores.
 
-Beside the fixed names there are three families with something of the user's own in the name:
+Beside the fixed names there are families with something of the user's own in the name:
 
     inference@558           a resident model that answers 558 requests an hour (at level 1)
     gpu-square@0.5          a square wave of 0.5 s period on the GPU; the level is its duty
+    cpu-square@0.5          the same on all cores
     stress-ng:matrixprod    a CPU method of stress-ng
     cmd:python train.py     any command; it begins with its step, and is ended with it at the latest
 """
@@ -46,6 +47,11 @@ class Workload:
         """Return whether it is a program of its own instead of a kernel."""
         return bool(self.command) or self.stress_ng is not None
 
+    @property
+    def square(self) -> bool:
+        """Return whether it is a square wave of a period of its own."""
+        return self.argument is not None and self.kernel != "inference"
+
     def workers(self, cores: int) -> int:
         """Return how many worker processes it keeps busy on a machine of so many cores."""
         if self.kernel is None:
@@ -74,6 +80,7 @@ WORKLOADS: Final = (
     _on("cpu-matmul", "matrix-product", _FMA, "numpy matrix product"),
     _on("cpu-matmul-half", "matrix-product", _FMA, "the same on half the cores", share=0.5),
     _on("cpu-vector", "vector-integer", "elements", "integer vectors in the first-level cache"),
+    _on("cpu-square", "integer-loop", _TURNS, "cpu-square@SECONDS: a square wave"),
     _on("cpu-fft", "fourier", "points", "Fourier transforms in the second-level cache"),
     _on("cpu-sort", "sort", "elements", "sorting: branches that nobody foresees"),
     _on("cpu-hash", "hash", "bytes", "SHA-256"),
@@ -93,7 +100,7 @@ WORKLOADS: Final = (
 )
 # Where the name says nothing: 558 requests an hour is the mean rate of the deployment of BLOOM that
 # Luccioni, Viguier and Ligozat published (arXiv 2211.02001).
-_DEFAULT: Final = {"inference": 558.0, "gpu-square": 1.0}
+_DEFAULT: Final = {"inference": 558.0, "cpu-square": 1.0, "gpu-square": 1.0}
 
 
 def workload(name: str) -> Workload:

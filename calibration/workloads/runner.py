@@ -112,7 +112,7 @@ class WorkloadRunner:
         program's CPU time may exceed the time that it ran. `operations` is their work,
         `lost_workers` how many died or fell silent on the way. Inference adds `unanswered` and
         `requests_ns` (arrival, begin and end of each request, ns of CLOCK_MONOTONIC), a program
-        that ended by itself its `exit_code`.
+        that ended by itself its `exit_code`, a square wave its `period_s`.
         """
         now, active = self._now, self._active
         self._now, self._active = None, []
@@ -132,6 +132,7 @@ class WorkloadRunner:
             "operations": sum(r["operations"] for r in done),
             "operation": now.operation or None,
             **own,
+            **({"period_s": now.argument} if now.square else {}),
             **({"lost_workers": lost} if lost else {}),
         }
 
@@ -188,7 +189,7 @@ def _order(now: Workload, level: float, cores: int, seed: int) -> dict[str, Any]
         return {"stress-ng": now.stress_ng, "level": level, "cores": cores}
     if now.kernel == "inference":
         return {"serve": level * (now.argument or 0.0), "seed": seed}
-    return {"run": now.kernel, "level": level, "period_s": now.argument}
+    return {"run": now.kernel, "level": level, "square_s": now.argument}
 
 
 def _check_program(entry: Workload) -> None:

@@ -88,8 +88,18 @@ class _Loads:
         return {"ready": True}
 
 
-def _run(name: str, kernel: Kernel, level: float, period_s: float, orders: _Orders) -> None:
+def _run(
+    name: str,
+    kernel: Kernel,
+    level: float,
+    period_s: float,
+    orders: _Orders,
+    *,
+    square_s: float | None = None,
+) -> None:
     """Work at a level until the next order, whatever it says, and report.
+
+    With `square_s` it is a square wave of exactly that period, s.
 
     A kernel of the CPU is held to its share by its CPU time, one of a device by the time that it
     kept the device busy.
@@ -100,7 +110,11 @@ def _run(name: str, kernel: Kernel, level: float, period_s: float, orders: _Orde
     def busy_s() -> float:
         return device_s if on_device else time.process_time() - cpu_0_s
 
-    cycle = DutyCycle(level, period_s, wall_s=wall_0_s, cpu_s=0.0)
+    cycle = (
+        DutyCycle(level, period_s, wall_s=wall_0_s, cpu_s=0.0)
+        if square_s is None
+        else DutyCycle(level, square_s, wall_s=wall_0_s, cpu_s=0.0, wander=0.0)
+    )
     order: dict[str, Any] | None = None
     while order is None:
         phase = cycle.next(wall_s=time.monotonic(), cpu_s=busy_s())
@@ -207,9 +221,8 @@ def main() -> int:
             continue
         _say({"running": True})
         if "run" in order:
-            period = float(order.get("period_s") or period_s)
-            name = order["run"]
-            _run(name, loads.kernels[name], float(order["level"]), period, orders)
+            name, level = order["run"], float(order["level"])
+            _run(name, loads.kernels[name], level, period_s, orders, square_s=order.get("square_s"))
         elif "serve" in order and loads.model is not None:
             _serve(loads.model, float(order["serve"]), int(order["seed"]), orders)
         elif "program" in order:

@@ -196,9 +196,10 @@ def test_a_warm_up_ends_when_the_machine_is_steady_and_not_before(
 ) -> None:
     plan = READY["standard"]()
     index = next(i for i, s in enumerate(plan.steps) if s.purpose == "warm-up")
-    took = {}
+    took, notes = {}, {}
     for name, fan_w in (("still", 0.0), ("slow", 25.0)):
         run = recorded(plan, tmp_path / name, monkeypatch, fan_w=fan_w, fan_s=60.0)
+        notes[name] = " ".join(run_points([run]).notes)
         step = run.steps[index]
         took[name] = (step.t_end_ns - step.t_start_ns) / S
         assert step.achieved["purpose"] == "warm-up"
@@ -207,6 +208,9 @@ def test_a_warm_up_ends_when_the_machine_is_steady_and_not_before(
         assert step.settle_s == pytest.approx(took[name], abs=0.01)
     assert 53 < took["still"] < 75
     assert took["slow"] > 120
+    # The analysis knows it by the same criterion: after every change of load the fans lag again.
+    assert "thermally steady" in notes["slow"]
+    assert "thermally steady" not in notes["still"]
 
 
 def test_a_minute_of_idle_re_zeroes_and_a_machine_at_its_own_work_is_observed(
