@@ -23,8 +23,9 @@ class ToolComparison:
 
     Limits of agreement are bias ± 1.96 standard deviations of the differences (Bland and Altman,
     Lancet 1986). `*_above_idle_pct` compares energy above idle, tool and reference each above their
-    own idle. Where the scope of the tool is smaller than the boundary, the difference is one of
-    scope, not an error.
+    own idle: the bias is that of the total, the limits are about the mean over the points. Where
+    the scope of the tool is smaller than the boundary, the difference is one of scope, not an
+    error.
     """
 
     input: str
@@ -40,6 +41,8 @@ class ToolComparison:
     loa_high_pct: float
     max_abs_w: float
     bias_above_idle_pct: float | None
+    loa_low_above_idle_pct: float | None
+    loa_high_above_idle_pct: float | None
     mape_above_idle_pct: float | None
     lag_s: float | None
     u_lag_s: float | None
@@ -99,7 +102,7 @@ def _tool(points: Points, key: str) -> ToolComparison:
         nan = math.nan
         return ToolComparison(
             key, column.source, column.mode, column.scope, 0, nan, nan, nan, nan, nan, nan, nan,
-            None, None, None, None, column.constant,
+            None, None, None, None, None, None, column.constant,
         )  # fmt: skip
     kept = points.select(seen)
     value = kept.inputs[key].value
@@ -107,7 +110,7 @@ def _tool(points: Points, key: str) -> ToolComparison:
     relative = 100 * difference / kept.reference_w
     spread = 1.96 * (float(difference.std(ddof=1)) if difference.size > 1 else math.nan)
     spread_pct = 1.96 * (float(relative.std(ddof=1)) if relative.size > 1 else math.nan)
-    bias_above, mape_above = _above_idle(kept, value)
+    bias_above, loa_above, mape_above = _above_idle(kept, value)
     lag = column.lag if column.lag is not None and column.lag.resolved else None
     return ToolComparison(
         input=key,
@@ -123,6 +126,8 @@ def _tool(points: Points, key: str) -> ToolComparison:
         loa_high_pct=float(relative.mean()) + spread_pct,
         max_abs_w=float(np.abs(difference).max()),
         bias_above_idle_pct=bias_above,
+        loa_low_above_idle_pct=loa_above[0],
+        loa_high_above_idle_pct=loa_above[1],
         mape_above_idle_pct=mape_above,
         lag_s=None if lag is None else lag.offset_s,
         u_lag_s=None if lag is None else lag.u_s,
@@ -130,8 +135,10 @@ def _tool(points: Points, key: str) -> ToolComparison:
     )
 
 
-def _above_idle(points: Points, value: Floats) -> tuple[float | None, float | None]:
-    """Return bias of the total and mean |error| of the energy above idle, %."""
+def _above_idle(
+    points: Points, value: Floats
+) -> tuple[float | None, tuple[float | None, float | None], float | None]:
+    """Return bias of the total, limits of agreement and mean |error| of energy above idle, %."""
     idle_y = idle_reference(points)
     sessions = np.array(points.session)
     idle_x = np.full(points.n, np.nan)
@@ -141,9 +148,13 @@ def _above_idle(points: Points, value: Floats) -> tuple[float | None, float | No
             idle_x[sessions == session] = value[idle].mean()
     errors = above_idle_errors(points, value, idle_x)
     if errors is None:
-        return None, None
+        return None, (None, None), None
     known = np.isfinite(idle_y) & ~points.idle
     true_j = float(np.sum(((points.reference_w - idle_y) * points.duration_s)[known]))
     tool_j = float(np.sum(((value - idle_x) * points.duration_s)[known]))
     bias = 100 * (tool_j - true_j) / true_j if true_j > 0 else None
-    return bias, float(errors.mean())
+    limits: tuple[float | None, float | None] = (None, None)
+    if errors.size > 1:
+        middle, spread = float(errors.mean()), 1.96 * float(errors.std(ddof=1))
+        limits = middle - spread, middle + spread
+    return bias, limits, float(np.abs(errors).mean())

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..errors import FitError, InputError
+from .choices import choices, form_choice
 from .correlated import dependence_of
 from .model import Fitted, fit_form
 from .points import Points
@@ -53,11 +54,13 @@ def fit_points(
 
     """
     points = _usable(points, inputs)
+    told = scheme is not None
     scheme = choose_scheme(points) if scheme is None else scheme
     if scheme not in SCHEMES:
         raise InputError(f"--hold-out: expected one of {', '.join(SCHEMES)}; got {scheme!r}.")
     notes = list(points.notes)
-    fitted, held, impossible = _select(points, inputs, model, scheme, notes)
+    made: list[str] = []
+    fitted, held, impossible = _select(points, inputs, model, scheme, notes, made)
     idle_w = idle_power(points)
     parts = () if fitted is None else components(points, fitted, held, idle_w)
     validation = _validation(points, inputs, held, scheme)
@@ -93,6 +96,7 @@ def fit_points(
         idle_w=idle_w,
         modes={k: points.inputs[k].mode for k in inputs},
         notes=tuple(notes),
+        choices=(*choices(points, inputs, fitted, held, scheme, told), *made),
     )
 
 
@@ -118,7 +122,12 @@ def _usable(points: Points, inputs: tuple[str, ...]) -> Points:
 
 
 def _select(
-    points: Points, inputs: tuple[str, ...], model: str, scheme: str, notes: list[str]
+    points: Points,
+    inputs: tuple[str, ...],
+    model: str,
+    scheme: str,
+    notes: list[str],
+    made: list[str],
 ) -> tuple[Fitted | None, HeldOut | None, Reason | None]:
     """Return the chosen form, its held-out predictions, or why there is none."""
     single = len(inputs) == 1
@@ -152,6 +161,12 @@ def _select(
     if not found:
         return None, None, Reason("too_few_levels", str(failure), "refuse")
     chosen = _one_standard_error(points, found)
+    rms = {
+        form: float(np.sqrt(np.mean(held.error_w(points) ** 2)))
+        for form, (_, held) in found.items()
+        if held is not None
+    }
+    made.append(form_choice(rms, chosen, scheme, model != "auto"))
     if model == "auto" and len(found) > 1:
         notes.append(f"{len(found)} forms tried ({', '.join(found)}); {chosen} chosen")
     return *found[chosen], None

@@ -221,7 +221,7 @@ def concatenate(tables: Sequence[Points]) -> Points:
             modes=modes,
             scope=columns[0].scope,
             source=columns[0].source,
-            lag=columns[0].lag,
+            lag=_usual([c.lag for c in columns]),
             constant=all(c.constant for c in columns),
             u=_joined([c.u for c in columns]),
             period_s=max((c.period_s for c in columns if c.period_s is not None), default=None),
@@ -250,6 +250,15 @@ def concatenate(tables: Sequence[Points]) -> Points:
         load_period_s=periods,
         findings=tuple(dict.fromkeys(f for t in tables for f in t.findings)),
     )
+
+
+def _usual(lags: Sequence[Lag | None]) -> Lag | None:
+    """Return the median lag of several recordings; an unresolved one where half of them are."""
+    known = [lag for lag in lags if lag is not None]
+    told = sorted((lag for lag in known if lag.resolved), key=lambda lag: lag.offset_s)
+    if not known or 2 * len(told) <= len(known):
+        return next((lag for lag in known if not lag.resolved), None)
+    return told[len(told) // 2]
 
 
 def _joined(parts: Sequence[Floats | None]) -> Floats | None:

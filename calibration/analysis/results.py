@@ -136,7 +136,7 @@ class FitResult:
     """Everything a fit has to say; what a profile is built from.
 
     `model` is null only where the numbers do not determine one. `modes` maps an input to the mode
-    in which it was recorded.
+    in which it was recorded; `choices` says what the fit decided by itself, and why.
     """
 
     inputs: tuple[str, ...]
@@ -156,6 +156,7 @@ class FitResult:
     idle_w: float | None
     modes: Mapping[str, str | None]
     notes: tuple[str, ...] = ()
+    choices: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """Return the JSON object that `wattcal fit --json` prints."""

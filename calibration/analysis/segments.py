@@ -288,7 +288,7 @@ def _inputs(
             unit="1" if series.channel.unit == "1" else "W",
             mode=descriptor.mode,
             modes=(descriptor.mode,),
-            scope=descriptor.scope,
+            scope=_scope(key, descriptor.scope),
             source=descriptor.source,
             lag=lag,
             constant=_constant(value[np.isfinite(value)]),
@@ -312,6 +312,11 @@ def _lag_u(
     end = cut.end_ns[[g.index[-1] for g in groups]]
     u = alignment_uncertainty(lag, own, begin, end)
     return u if applied else np.hypot(u, power_slope(own, begin, end) * lag.offset_s)
+
+
+def _scope(key: str, scope: tuple[str, ...]) -> tuple[str, ...]:
+    """Return what an input sees of its stream's scope: `rapl_dram` of a stream of both is DRAM."""
+    return tuple(part for part in scope if key.endswith(f"_{part}")) or scope
 
 
 def _constant(value: Floats) -> bool:

@@ -294,17 +294,17 @@ def summarise(points: Points, prediction_w: Floats, prediction_idle_w: Floats) -
         rmse_w=float(np.sqrt(np.mean(error**2))),
         mape_pct=float(relative.mean()),
         max_abs_pct=float(relative.max()),
-        above_idle_mape_pct=None if above is None else float(above.mean()),
-        above_idle_max_pct=None if above is None else float(above.max()),
+        above_idle_mape_pct=None if above is None else float(np.abs(above).mean()),
+        above_idle_max_pct=None if above is None else float(np.abs(above).max()),
     )
 
 
 def above_idle_errors(
     points: Points, prediction_w: Floats, prediction_idle_w: Floats
 ) -> Floats | None:
-    """Return |error| of the power above idle in % of it, for points that are above idle at all."""
+    """Return the error of power above idle in % of it, for points that are above idle at all."""
     found = _above_idle(points, prediction_w, prediction_idle_w)
-    return None if found is None else 100 * np.abs(found[0]) / found[1]
+    return None if found is None else 100 * found[0] / found[1]
 
 
 def above_idle_energy_error(

@@ -289,7 +289,7 @@ def _compare(arguments: argparse.Namespace) -> int:
 
 def _fit(arguments: argparse.Namespace) -> int:
     from .output import print_json
-    from .report import budget_text, explain_text, fit_text
+    from .report import budget_text, choices_text, explain_text, fit_text
 
     if arguments.input is None:
         return _fit_each(arguments)
@@ -304,6 +304,7 @@ def _fit(arguments: argparse.Namespace) -> int:
     else:
         print(fit_text(result))
         if arguments.explain:
+            print("\n" + choices_text(result))
             print("\n" + budget_text(result))
             print("\n" + explain_text())
     if result.verdict == "refused":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import textwrap
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
 __all__ = [
     "budget_text",
     "choice_text",
+    "choices_text",
     "comparison_text",
     "explain_text",
     "fit_text",
@@ -56,29 +58,68 @@ def comparison_text(comparison: Comparison) -> str:
     lines.append(f"mean {_number(c.reference_mean_w, 5)} W{worth}, U with k = 2")
     idle = "" if c.idle_w is None else f", idle {_number(c.idle_w, 4)} W"
     lines.append(f"{c.n_points} points, {c.workloads} workload(s), {c.sessions} session(s){idle}")
-    rows = []
+    watts, percent = [], []
     for t in c.tools:
-        rows.append(
+        watts.append(
             [
                 t.input,
+                ("+".join(t.scope) or "not stated")[:16],
                 _number(t.bias_w, sign=True),
-                f"{_number(t.loa_low_w, sign=True)} .. {_number(t.loa_high_w, sign=True)}",
-                _number(t.bias_pct, sign=True),
-                _number(t.bias_above_idle_pct, sign=True),
-                "-" if t.lag_s is None else f"{t.lag_s:+.2f}",
+                _limits(t.loa_low_w, t.loa_high_w),
+                "-" if t.lag_s is None else f"{t.lag_s:+.3f}",
+                "-" if t.u_lag_s is None else f"{t.u_lag_s:.3f}",
                 str(t.n),
             ]
         )
-    header = ["tool - reference", "bias W", "95 % limits W", "bias %", "above idle %", "lag s", "n"]
-    lines += ["", table(header, rows, right="lrrrrrr"), ""]
+        percent.append(
+            [
+                t.input,
+                _number(t.bias_pct, sign=True),
+                _limits(t.loa_low_pct, t.loa_high_pct),
+                _number(t.bias_above_idle_pct, sign=True),
+                _limits(t.loa_low_above_idle_pct, t.loa_high_above_idle_pct),
+            ]
+        )
+    header = ["tool - reference", "it sees", "bias W", "95 % limits W", "lag s", "u", "n"]
+    lines += ["", table(header, watts, right="llrrrrr"), ""]
+    header = ["tool - reference", "% of total", "95 % limits", "% above idle", "95 % limits"]
+    lines += [table(header, percent, right="lrrrr"), ""]
     for t in c.tools:
         mode = f", mode {t.mode}" if t.mode else ""
         scope = ", ".join(t.scope) if t.scope else "not stated"
         fixed = "; a constant times the duration, no measurement" if t.constant else ""
         lines.append(_wrap(f"{t.input}: {t.source}{mode}; scope: {scope}{fixed}"))
     lines.append("A difference of scope is a difference, not an error.")
-    lines += [_wrap(f"note: {n}") for n in c.notes]
+    lines += _notes(c.notes)
     return "\n".join(lines)
+
+
+def _limits(low: float | None, high: float | None) -> str:
+    if low is None or high is None or low != low:
+        return "-"
+    return f"{_number(low, sign=True)} .. {_number(high, sign=True)}"
+
+
+def _notes(notes: Sequence[str]) -> list[str]:
+    """Return notes as lines; the lags of many recordings become one line an input and meter."""
+    lags: dict[tuple[str, str], list[float]] = {}
+    others: dict[str, int] = {}
+    for note in notes:
+        found = _LAG.match(note)
+        if found is None:
+            others[note] = others.get(note, 0) + 1
+        else:
+            lags.setdefault((found[1], found[2]), []).append(float(found[3]))
+    lines = []
+    for (key, meter), values in lags.items():
+        span = f"{min(values):+.3f} s"
+        if len(values) > 1:
+            span += f" to {max(values):+.3f} s in {len(values)} recordings"
+        lines.append(_wrap(f"note: {key} lags {meter} by {span}; shifted accordingly"))
+    return lines + [_wrap(f"note: {n}") for n in others]
+
+
+_LAG = re.compile(r"(\w+) lags (\w+) by ([+-][\d.]+) s")
 
 
 def fit_text(result: FitResult) -> str:
@@ -118,7 +159,7 @@ def fit_text(result: FitResult) -> str:
             for c in r.uncertainty
         ]
         lines += ["", table(["component", "u", "adds", "type"], rows, right="lrll")]
-    lines += [""] + [_wrap(f"note: {n}") for n in r.notes]
+    lines += ["", *_notes(r.notes)]
     lines.append(_VERDICT[r.verdict])
     lines += [_wrap(f"{x.consequence}: {x.code}: {x.message}", "  ") for x in r.reasons]
     return "\n".join(lines)
@@ -192,6 +233,11 @@ def choice_text(results: Sequence[FitResult]) -> str:
         + table(header, rows, right="llrrll")
         + "\n\nchoose one: wattcal fit ... --input ID -o profile.json"
     )
+
+
+def choices_text(result: FitResult) -> str:
+    """Return what the fit decided by itself, and why."""
+    return "\n".join(["choices that the fit made:", *[_wrap(c, "  ") for c in result.choices]])
 
 
 def budget_text(result: FitResult) -> str:

@@ -134,7 +134,9 @@ def test_compare_prints_json_of_its_schema(run: Path, capsys: pytest.CaptureFixt
     jsonschema.validate(value, schema("compare"))
     tool = value["tools"][0]
     assert tool["input"] == "rapl_package"
-    assert tool["bias_above_idle_pct"] == pytest.approx(100 * (1 / 1.25 - 1), abs=0.5)
+    gain = 100 * (1 / 1.25 - 1)
+    assert tool["bias_above_idle_pct"] == pytest.approx(gain, abs=0.5)
+    assert tool["loa_low_above_idle_pct"] < gain < tool["loa_high_above_idle_pct"]
 
 
 def test_tables_fit_80_columns(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -146,6 +148,20 @@ def test_tables_fit_80_columns(run: Path, capsys: pytest.CaptureFixture[str]) ->
         code, out, _ = call(capsys, *arguments)
         assert code == 0
         assert max(len(line) for line in out.splitlines()) <= 80, out
+
+
+def test_fit_says_why_it_chose_what_it_chose(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, _ = call(
+        capsys, "fit", run, "--input", "rapl_package", "--model", "affine", "--json"
+    )
+    assert code == 0
+    value = json.loads(out)
+    jsonschema.validate(value, schema("fit"))
+    said = {c.split(":")[0]: c for c in value["choices"]}
+    assert {"held out", "weights", "errors of rapl_package", "interval"} <= set(said)
+    assert said["form"] == "form: affine, as told"
+    _, out, _ = call(capsys, "fit", run, "--input", "rapl_package", "--explain")
+    assert "form: affine, the default" in " ".join(out.split())
 
 
 def test_fit_writes_a_profile_that_verifies_on_another_day(
