@@ -84,19 +84,41 @@ _WT300: Final = ".emulators.yokogawa_wt:YokogawaWtEmulator"
 _WT200: Final = ".emulators.yokogawa_wt210:YokogawaWt210Emulator"
 
 CATALOG: Final[tuple[Entry, ...]] = (
+    *(
+        Entry(
+            model=model,
+            family=family,
+            manufacturer="Peacefair",
+            interfaces=(interface, "socket://", "rfc2217://"),
+            quantities=("voltage", "current", "power", "energy", "frequency", "power_factor"),
+            driver=".meters.pzem004t:Pzem004t",
+            emulator=".emulators.pzem004t:Pzem004tEmulator",
+            evidence=(
+                ("real", "tests/tapes/pzem004t_v3_field_readings.tape"),
+                ("spec", "PZEM-004T V3.0 User Manual"),
+                ("calc", "tests/wire/test_pzem004t_frames.py"),
+                ("crosscheck", "tests/wire/test_other_clients.py (pymodbus, minimalmodbus)"),
+                ("crosscheck", "tests/wire/test_other_servers.py (pymodbus)"),
+            ),
+            preset={"variant": model},
+        )
+        for model, family, interface in (
+            ("pzem-004t", "PZEM-004T v3", "UART 5 V"),
+            ("pzem-014", "PZEM-014", "RS-485"),
+            ("pzem-016", "PZEM-016", "RS-485"),
+        )
+    ),
     Entry(
-        model="pzem-004t",
-        family="PZEM-004T v3, PZEM-014, PZEM-016",
+        model="pzem-004t-v1",
+        family="PZEM-004T, first version",
         manufacturer="Peacefair",
-        interfaces=("UART 5 V", "RS-485", "socket://", "rfc2217://"),
-        quantities=("voltage", "current", "power", "energy", "frequency", "power_factor"),
-        driver=".meters.pzem004t:Pzem004t",
-        emulator=".emulators.pzem004t:Pzem004tEmulator",
+        interfaces=("UART 5 V", "socket://", "rfc2217://"),
+        quantities=("voltage", "current", "power", "energy"),
+        driver=".meters.pzem004t_v1:Pzem004tV1",
+        emulator=".emulators.pzem004t_v1:Pzem004tV1Emulator",
         evidence=(
-            ("real", "tests/tapes/pzem004t_v3_field_readings.tape"),
-            ("spec", "PZEM-004T V3.0 User Manual"),
-            ("calc", "tests/wire/test_pzem004t_frames.py"),
-            ("crosscheck", "tests/wire/test_other_clients.py (pymodbus, minimalmodbus)"),
+            ("spec", "olehs/PZEM004T@0d6c138 PZEM004T.cpp"),
+            ("calc", "tests/wire/test_pzem004t_v1_frames.py"),
         ),
     ),
     *(
@@ -126,6 +148,23 @@ CATALOG: Final[tuple[Entry, ...]] = (
             ("sdm630", ("phase_angle",)),
             ("sdm72d", ()),
         )
+    ),
+    *(
+        Entry(
+            model=model,
+            family=f"{model.upper()} (DC, USB)",
+            manufacturer="RDTech",
+            interfaces=("Bluetooth SPP",),
+            quantities=("voltage", "current", "power"),
+            driver=".meters.um25c:Um25c",
+            emulator=".emulators.um25c:Um25cEmulator",
+            evidence=(
+                ("spec", "libsigrok@883c2ac hardware/rdtech-um"),
+                ("calc", "tests/wire/test_um25c_frames.py"),
+            ),
+            preset={"variant": model},
+        )
+        for model in ("um24c", "um25c", "um34c")
     ),
     *(
         Entry(
@@ -232,6 +271,47 @@ CATALOG: Final[tuple[Entry, ...]] = (
             ("calc", "tests/wire/test_smartpower3_lines.py"),
             ("calc", "tests/tapes/smartpower3_computed.tape"),
         ),
+    ),
+    # Behind those that take single bytes as commands: its questions hold some of them.
+    *(
+        Entry(
+            model=model,
+            family=model.upper(),
+            manufacturer="Microchip",
+            interfaces=interfaces,
+            quantities=("voltage", "current", "power", "frequency", "power_factor"),
+            driver=".meters.mcp39f511:Mcp39f511",
+            emulator=".emulators.mcp39f511:Mcp39f511Emulator",
+            evidence=(*evidence, ("calc", "tests/wire/test_mcp39f511_frames.py")),
+            preset={"variant": model},
+            bridges=bridges,
+        )
+        for model, interfaces, bridges, evidence in (
+            (
+                "mcp39f511n",
+                ("USB (ADM00706, MCP2221)", "UART"),
+                ("04d8:00dd",),
+                (("spec", "green-coding-solutions/green-metrics-tool@86d4733 psu/energy/ac/mcp"),),
+            ),
+            (
+                "mcp39f511",
+                ("UART",),
+                (),
+                (
+                    ("real", "tests/tapes/mcp39f511_without_mains.tape"),
+                    ("spec", "Microchip forum m1140587; DS20005473"),
+                ),
+            ),
+            (
+                "mcp39f501",
+                ("UART",),
+                (),
+                (
+                    ("real", "tests/tapes/mcp39f501_real_answers.tape"),
+                    ("spec", "arendst/Tasmota@20af465 xnrg_04_mcp39f501.ino"),
+                ),
+            ),
+        )
     ),
 )
 

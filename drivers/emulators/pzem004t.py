@@ -11,21 +11,19 @@ factor stay constant are assumed: they stand in no source.
 
 from __future__ import annotations
 
-import math
 import time
-from collections import deque
 from collections.abc import Callable
 from typing import Any, Final
 
 from ..modbus import crc16, framed
 from .faults import MODBUS_FAULTS, FaultPlan
 from .served import Link, PtyServer, Responder
+from .window import WindowedPower
 
 __all__ = ["Pzem004tDevice", "Pzem004tEmulator"]
 
-_STEP_S: Final = 0.02
 _START_W: Final = 0.4
-_START_A: Final = 0.02
+_START_A: Final = {"pzem-004t": 0.02, "pzem-014": 0.01, "pzem-016": 0.02}
 _ANY_ADDRESS: Final = 0xF8
 _ENERGY_LIMIT_WH: Final = 9_999_990
 
@@ -43,6 +41,7 @@ class Pzem004tDevice:
         self,
         power_w: Callable[[float], float] | float,
         *,
+        variant: str = "pzem-004t",
         window_s: float = 1.0,
         refresh_s: float = 1.0,
         voltage_v: float = 230.0,
@@ -52,44 +51,27 @@ class Pzem004tDevice:
         unit: int = 1,
         energy_wh: float = 0.0,
     ) -> None:
-        for name, value in (("window_s", window_s), ("refresh_s", refresh_s)):
-            if not 0 < value < 1e6:
-                raise ValueError(f"{name} must be a positive number of seconds; got {value:g}.")
-        self._power_w = power_w if callable(power_w) else (lambda _t_s: power_w)
         self._voltage_v, self._wander_v = voltage_v, wander_v
         self.voltage_v, self.frequency_hz, self.power_factor = voltage_v, frequency_hz, power_factor
         self.unit, self.alarm_w = unit, 23_000
+        self._start_a = _START_A[variant]
         self._energy_wh = energy_wh
-        self._steps = max(1, round(refresh_s / _STEP_S))
-        self._step_s = refresh_s / self._steps
-        self._recent: deque[float] = deque(maxlen=max(1, round(window_s / self._step_s)))
-        self._count = 0
-        self._start_s: float | None = None
-        self._shown_w = 0.0
+        self._power = WindowedPower(
+            power_w, window_s=window_s, refresh_s=refresh_s, counts=self._starts
+        )
 
     def advance(self, t_s: float) -> None:
-        """Measure until `t_s`: one look at the power in the middle of every step."""
-        if self._start_s is None:  # switched on: the first refresh lies one period ahead
-            self._start_s, self._count = t_s, 0
-            self._recent.clear()
-            self._shown_w = float(self._power_w(t_s))
-        while (end_s := self._start_s + (self._count + 1) * self._step_s) <= t_s:
-            power_w = float(self._power_w(end_s - 0.5 * self._step_s))
-            self._count += 1
-            self._recent.append(power_w)
-            if self._starts(power_w):
-                self._energy_wh += power_w * self._step_s / 3600.0
-            if self._count % self._steps == 0:
-                self._shown_w = sum(self._recent) / len(self._recent)
-                self.voltage_v = self._voltage_v + self._wander_v * math.sin(end_s)
+        """Measure until `t_s` (monotonic seconds)."""
+        self._power.advance(t_s)
+        self.voltage_v = self._power.wandering(self._voltage_v, self._wander_v)
 
     def reboot(self) -> None:
         """Restart: forget the window and the phase of the refresh; the energy register survives."""
-        self._start_s = None
+        self._power.restart()
 
     def reset_counters(self) -> None:
         """Let the energy register begin anew, as function 42 does."""
-        self._energy_wh = 0.0
+        self._energy_wh = self._power.imported_j = 0.0
 
     def take(self, buffer: bytes) -> tuple[bytes, bytes, bytes]:
         """Split (question, answer, rest) off the bytes received; other devices' get no answer."""
@@ -135,13 +117,13 @@ class Pzem004tDevice:
 
     def _starts(self, power_w: float) -> bool:
         current_a = power_w / (self.voltage_v * self.power_factor)
-        return power_w >= _START_W and current_a >= _START_A
+        return power_w >= _START_W and current_a >= self._start_a
 
     def _registers(self) -> tuple[int, ...]:
-        power_w = self._shown_w if self._starts(self._shown_w) else 0.0
+        power_w = self._power.shown_w if self._starts(self._power.shown_w) else 0.0
         current_ma = round(1000 * power_w / (self.voltage_v * self.power_factor))
         power_dw = round(10 * power_w)
-        energy_wh = min(int(self._energy_wh), _ENERGY_LIMIT_WH)
+        energy_wh = min(int(self._energy_wh + self._power.imported_j / 3600.0), _ENERGY_LIMIT_WH)
         return (
             round(10 * self.voltage_v),
             *_low_first(current_ma),

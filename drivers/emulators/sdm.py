@@ -63,7 +63,7 @@ class SdmDevice:
     def advance(self, t_s: float) -> None:
         """Measure until `t_s` (monotonic seconds)."""
         self._power.advance(t_s)
-        self._volts = self.voltage_v + self.wander_v * math.sin(t_s)
+        self._volts = self._power.wandering(self.voltage_v, self.wander_v)
 
     def reboot(self) -> None:
         """Restart: the energy registers survive."""

@@ -6,6 +6,7 @@ starting power and its own registers.
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Callable
 from typing import Final
@@ -41,6 +42,7 @@ class WindowedPower:
         self._recent: deque[float] = deque(maxlen=max(1, round(window_s / self._step_s)))
         self._count = 0
         self._start_s: float | None = None
+        self._refreshed_s: float | None = None
         self.shown_w = self.imported_j = self.exported_j = 0.0
 
     def advance(self, t_s: float) -> None:
@@ -58,6 +60,14 @@ class WindowedPower:
                 self.exported_j -= min(power_w, 0.0) * self._step_s
             if self._count % self._steps == 0:
                 self.shown_w = sum(self._recent) / len(self._recent)
+                self._refreshed_s = end_s
+
+    def wandering(self, value: float, by: float) -> float:
+        """Return `value`, wandered by at most `by` at the last refresh.
+
+        As the voltage of a real mains does: one that stands still is the mark of a held meter.
+        """
+        return value if self._refreshed_s is None else value + by * math.sin(self._refreshed_s)
 
     def restart(self) -> None:
         """Forget the window and the phase of the refresh; the integrals stay."""

@@ -31,12 +31,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from fractions import Fraction
 from functools import partial
 from types import TracebackType
 from typing import Final
 
-from ..errors import Implausible, Transient
+from ..errors import Implausible, OverRange, Transient, Unsupported
 from ..formats import Format
 from ..held import CounterWatch, HeldWatch
 from ..modbus import (
@@ -51,7 +52,16 @@ from ..reading import Accuracy, Channel, Reading
 from ..transport import Transport
 from ..wire import Frame, Verdict, ask
 
-__all__ = ["ANY_ADDRESS", "CHANNELS", "FORMATS", "Pzem004t", "decode", "parse", "request"]
+__all__ = [
+    "ANY_ADDRESS",
+    "CHANNELS",
+    "FORMATS",
+    "VARIANTS",
+    "Pzem004t",
+    "decode",
+    "parse",
+    "request",
+]
 
 ANY_ADDRESS: Final = 0xF8
 
@@ -81,7 +91,7 @@ def _channel(
     )
 
 
-# First register, registers, channel. Ranges are those of the 100 A model with its transformer.
+# First register, registers, channel. Ranges are those of the 100 A models with a transformer.
 _TABLE: Final = (
     (0, 1, _channel("voltage_v", "V", Fraction(1, 10), _HALF_PERCENT, 80.0, 260.0)),
     (1, 2, _channel("current_a", "A", Fraction(1, 1000), _HALF_PERCENT, 0.0, 100.0)),
@@ -105,6 +115,9 @@ _TABLE: Final = (
     (8, 1, _channel("power_factor", "1", Fraction(1, 100), _ONE_PERCENT, 0.0, 1.0)),
 )
 CHANNELS: Final = tuple(channel for _, _, channel in _TABLE)
+# Rated current in A: the PZEM-014 has a shunt inside, the others a transformer.
+VARIANTS: Final[Mapping[str, float]] = {"pzem-004t": 100.0, "pzem-014": 10.0, "pzem-016": 100.0}
+_RATED_V: Final = 230.0
 _BLOCK: Final = 10
 _BLOCK_WITHOUT_ALARM: Final = 9
 
@@ -171,9 +184,8 @@ FORMATS: Final = {
 
 
 class Pzem004t:
-    """One module on one port."""
+    """One module on one port; `variant` is one of `VARIANTS`."""
 
-    model = "pzem-004t"
     baud = 9600
     channels = CHANNELS
 
@@ -181,10 +193,13 @@ class Pzem004t:
         self,
         transport: Transport,
         *,
+        variant: str = "pzem-004t",
         unit: int = ANY_ADDRESS,
         reply_s: float = 0.3,
         now_ns: Callable[[], int] = time.monotonic_ns,
     ) -> None:
+        self.model, self.channels = variant, self.channels_of(variant)
+        self._rated_a = VARIANTS[variant]
         self._transport, self._unit = transport, unit
         # An answer takes 34 ms on the wire; 0.3 s leaves room for adapters and network bridges.
         self._ask = partial(ask, transport, reply_s=reply_s, now_ns=now_ns)
@@ -193,8 +208,19 @@ class Pzem004t:
         # Its end and what comes after it stand in no source, so a fall is a reset.
         self._energy = CounterWatch("energy_j")
 
+    @staticmethod
+    def channels_of(variant: str = "pzem-004t") -> tuple[Channel, ...]:
+        """Return the channels of a variant, without opening one."""
+        if variant not in VARIANTS:
+            raise Unsupported(f"Expected one of {', '.join(VARIANTS)}; got {variant!r}.")
+        top = {"current_a": VARIANTS[variant], "power_w": _RATED_V * VARIANTS[variant]}
+        return tuple(replace(c, range_max=top.get(c.name, c.range_max)) for c in CHANNELS)
+
     def identify(self) -> Mapping[str, str]:
-        """Ask for the module's own address and its alarm threshold."""
+        """Ask for the module's own address and its alarm threshold.
+
+        The three variants have the same registers and cannot be told apart by talking.
+        """
         wanted = None if self._unit == ANY_ADDRESS else self._unit
         answer = self._ask(
             read_request(self._unit, READ_HOLDING, 1, 2),
@@ -211,6 +237,7 @@ class Pzem004t:
         """Take one reading of all channels.
 
         Raises:
+            OverRange: the current is above the rated one.
             CounterReset: the energy register fell.
             Held: nothing has moved for a minute.
             DriverError: there is no answer, or none that can be used.
@@ -228,6 +255,11 @@ class Pzem004t:
             self._count = _BLOCK_WITHOUT_ALARM if count == _BLOCK else _BLOCK
             raise
         values = decode(registers(answer.payload))
+        if values["current_a"] > self._rated_a:
+            raise OverRange(
+                f"Expected at most {self._rated_a:g} A; got {values['current_a']:g} A. Use a "
+                "module for more."
+            )
         self._energy.check(answer.t_reply_ns, values["energy_j"])
         self._held.check(answer.t_reply_ns, values)
         return Reading(answer.t_request_ns, answer.t_reply_ns, values)

@@ -9,7 +9,7 @@ import pytest
 from drivers.emulators.faults import FaultPlan, faults_of
 from drivers.emulators.pzem004t import Pzem004tDevice, Pzem004tEmulator
 from drivers.emulators.served import NullModem, Responder, VirtualClock
-from drivers.errors import CounterReset, Desync, DriverError, Gone, Held, Timeout
+from drivers.errors import CounterReset, Desync, DriverError, Gone, Held, OverRange, Timeout
 from drivers.meters.pzem004t import Pzem004t, decode, request
 from drivers.modbus import read_request
 
@@ -205,3 +205,29 @@ def test_a_power_function_that_breaks_is_reported_and_not_swallowed() -> None:
     emulator.unplug()  # must not wait for a thread that is no more
     with pytest.raises(RuntimeError, match="no power today"):
         emulator.close()
+
+
+@pytest.mark.parametrize(
+    ("variant", "rated_a", "rated_w"),
+    [("pzem-004t", 100.0, 23_000.0), ("pzem-014", 10.0, 2300.0), ("pzem-016", 100.0, 23_000.0)],
+)
+def test_variants_differ_in_their_ranges_and_refuse_what_is_above(
+    variant: str, rated_a: float, rated_w: float
+) -> None:
+    top = {c.name: c.range_max for c in Pzem004t.channels_of(variant)}
+    assert (top["current_a"], top["power_w"]) == (rated_a, rated_w)
+    power_w = [0.9 * rated_w]
+    clock = VirtualClock()
+    device = Pzem004tDevice(lambda _t_s: power_w[0], variant=variant, power_factor=1.0)
+    line = NullModem(Responder(device), clock)
+    meter = Pzem004t(line, variant=variant, now_ns=clock.now_ns)
+    assert meter.read().values["power_w"] == pytest.approx(0.9 * rated_w)
+    power_w[0] = 1.1 * rated_w
+    clock.wait_until(10_000_000_000)
+    with pytest.raises(OverRange, match=f"at most {rated_a:g} A; got {1.1 * rated_a:g}"):
+        meter.read()
+
+
+def test_a_shunt_starts_earlier_than_a_transformer() -> None:
+    assert shown(Pzem004tDevice(2.5, variant="pzem-016"), 0.0)["power_w"] == 0.0
+    assert shown(Pzem004tDevice(2.5, variant="pzem-014"), 0.0)["power_w"] == 2.5
