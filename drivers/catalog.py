@@ -81,6 +81,11 @@ class Entry:
 
 
 _WT300: Final = ".emulators.yokogawa_wt:YokogawaWtEmulator"
+_BUS: Final = ("USB, LAN, GP-IB (visa:)",)
+_WT310E: Final = "IM WT310E-17EN, IM WT310E-02EN"
+_VISA: Final[tuple[Evidence, ...]] = (
+    ("crosscheck", "tests/meters/test_yokogawa_visa.py (pyvisa-py, pyvisa-sim)"),
+)
 _WT200: Final = ".emulators.yokogawa_wt210:YokogawaWt210Emulator"
 
 CATALOG: Final[tuple[Entry, ...]] = (
@@ -171,27 +176,27 @@ CATALOG: Final[tuple[Entry, ...]] = (
             model=model,
             family=model.upper(),
             manufacturer="Yokogawa",
-            interfaces=("RS-232", "socket://", "rfc2217://"),
+            interfaces=("RS-232", *bus, "socket://", "rfc2217://"),
             quantities=("voltage", "current", "power", "power_factor"),
             driver=".meters.yokogawa_wt:YokogawaWt",
             emulator=emulator,
             evidence=(
-                *(
-                    (("real", f"tests/tapes/yokogawa_{model}_transcript.tape"),)
-                    if captured
-                    else (("calc", f"tests/tapes/yokogawa_{model}_computed.tape"),)
+                (
+                    "real" if tape == "transcript" else "calc",
+                    f"tests/tapes/yokogawa_{model}_{tape}.tape",
                 ),
                 ("spec", manuals),
                 ("calc", "tests/wire/test_yokogawa_lines.py"),
+                *own,
             ),
             preset={"variant": model},
         )
-        for model, captured, emulator, manuals in (
-            ("wt310e", True, _WT300, "IM WT310E-17EN, IM WT310E-02EN"),
-            ("wt310", False, _WT300, "IM WT310-17EN, IM WT310-02EN"),
-            ("wt332e", False, _WT300, "IM WT310E-17EN, IM WT310E-02EN"),
-            ("wt333e", True, _WT300, "IM WT310E-17EN, IM WT310E-02EN"),
-            ("wt210", True, _WT200, "IM 760401-01E"),
+        for model, tape, emulator, bus, manuals, own in (
+            ("wt310e", "transcript", _WT300, _BUS, _WT310E, _VISA),
+            ("wt310", "computed", _WT300, _BUS, "IM WT310-17EN, IM WT310-02EN", ()),
+            ("wt332e", "computed", _WT300, _BUS, _WT310E, ()),
+            ("wt333e", "transcript", _WT300, _BUS, _WT310E, ()),
+            ("wt210", "transcript", _WT200, ("GP-IB (visa:)",), "IM 760401-01E", ()),
         )
     ),
     Entry(
