@@ -15,10 +15,18 @@ a value of its own, because CodeCarbon takes counters that read alike for mirror
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-__all__ = ["MAX_ENERGY_RANGE_UJ", "Zone", "ZoneCounter", "build_tree", "counter_text"]
+__all__ = [
+    "MAX_ENERGY_RANGE_UJ",
+    "Zone",
+    "ZoneCounter",
+    "build_tree",
+    "counter_text",
+    "make_tree",
+]
 
 # What an Intel package with units of 61 uJ reports: 2^32 - 1 units of 61.035 uJ.
 MAX_ENERGY_RANGE_UJ = 262_143_328_850
@@ -29,11 +37,17 @@ _UNITS_PER_J = 1 << 14
 
 @dataclass(frozen=True, slots=True)
 class Zone:
-    """One zone of the tree: its place (`0`, or `0:0` for a nested one), its name, its start."""
+    """One zone of the tree: its place (`0`, or `0:0` for a nested one), its name, its start.
+
+    The counter starts again from 0 behind `range_uj`; where `range_readable` is not set, the file
+    that says so cannot be read.
+    """
 
     place: str
     name: str
     start_uj: int
+    range_uj: int = MAX_ENERGY_RANGE_UJ
+    range_readable: bool = True
 
     @property
     def directory(self) -> str:
@@ -42,15 +56,15 @@ class Zone:
         return "/".join(f"intel-rapl:{':'.join(parts[: i + 1])}" for i in range(len(parts)))
 
 
-def counter_text(energy_j: float, start_uj: int) -> bytes:
+def counter_text(energy_j: float, start_uj: int, range_uj: int = MAX_ENERGY_RANGE_UJ) -> bytes:
     """Return the content of `energy_uj` after `energy_j` joules, in whole units and 12 digits."""
     units = int(energy_j * _UNITS_PER_J)
-    microjoules = (start_uj + units * 15_625 // 256) % MAX_ENERGY_RANGE_UJ
+    microjoules = (start_uj + units * 15_625 // 256) % range_uj
     return b"%0*d\n" % (_WIDTH, microjoules)
 
 
 def build_tree(root: Path, *, packages: int = 1, dram: bool = False) -> tuple[Zone, ...]:
-    """Create the tree under `root` (which plays /sys) and return its zones."""
+    """Create a tree of whole packages under `root` (which plays /sys) and return its zones."""
     zones: list[Zone] = []
     for number in range(packages):
         # Far apart, and twelve digits long from the start.
@@ -59,6 +73,12 @@ def build_tree(root: Path, *, packages: int = 1, dram: bool = False) -> tuple[Zo
         )
         if dram:
             zones.append(Zone(f"{number:x}:0", "dram", 130_000_000_000 + 3_210_987_000 * number))
+    make_tree(root, zones)
+    return tuple(zones)
+
+
+def make_tree(root: Path, zones: Sequence[Zone]) -> None:
+    """Create the tree of these zones under `root`, a zone before those nested in it."""
     control = root / "devices" / "virtual" / "powercap" / "intel-rapl"
     links = root / "class" / "powercap"
     control.mkdir(parents=True)
@@ -71,10 +91,13 @@ def build_tree(root: Path, *, packages: int = 1, dram: bool = False) -> tuple[Zo
         folder.mkdir()
         (folder / "name").write_text(f"{zone.name}\n", encoding="ascii")
         (folder / "enabled").write_text("1\n", encoding="ascii")
-        (folder / "max_energy_range_uj").write_text(f"{MAX_ENERGY_RANGE_UJ}\n", encoding="ascii")
-        (folder / "energy_uj").write_bytes(counter_text(0.0, zone.start_uj))
+        limit = folder / "max_energy_range_uj"
+        limit.write_text(f"{zone.range_uj}\n", encoding="ascii")
+        if not zone.range_readable:
+            limit.chmod(0)
+        first = counter_text(0.0, zone.start_uj, zone.range_uj)
+        (folder / "energy_uj").write_bytes(first)
         (links / f"intel-rapl:{zone.place}").symlink_to(_relative(folder, links))
-    return tuple(zones)
 
 
 def _relative(target: Path, start: Path) -> str:
@@ -85,13 +108,14 @@ class ZoneCounter:
     """An open `energy_uj`, rewritten in place."""
 
     def __init__(self, root: Path, zone: Zone) -> None:
-        path = root / "devices/virtual/powercap/intel-rapl" / zone.directory / "energy_uj"
-        self._descriptor = os.open(path, os.O_WRONLY)
-        self._start_uj = zone.start_uj
+        self.path = root / "devices/virtual/powercap/intel-rapl" / zone.directory / "energy_uj"
+        self._descriptor = os.open(self.path, os.O_WRONLY)
+        self._zone = zone
 
     def write(self, energy_j: float) -> None:
         """Show the counter after `energy_j` joules since its start."""
-        os.pwrite(self._descriptor, counter_text(energy_j, self._start_uj), 0)
+        text = counter_text(energy_j, self._zone.start_uj, self._zone.range_uj)
+        os.pwrite(self._descriptor, text, 0)
 
     def close(self) -> None:
         """Close the file and leave the last value standing."""
