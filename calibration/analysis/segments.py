@@ -20,21 +20,19 @@ from ..plans.steadiness import SLOPE_PER_MIN, thermal_trend
 from .alignment import Lag, alignment_uncertainty, estimate_lag, power_slope
 from .energy import EnergyCurve, Pieces, pieces
 from .findings import run_findings
-from .points import InputColumn, Points, Reference, concatenate
+from .points import InputColumn, Points, concatenate
+from .reference import LEAST_OBSERVED_SHARE, aliasing_u_w, power_factor_of, reference_of
 from .steady import steady_stretches
 
 if TYPE_CHECKING:
-    from ..recording.documents import ChannelInfo
     from ..recording.reader import Run, Series
 
-__all__ = ["BLOCK_S", "reference_of", "run_points"]
+__all__ = ["BLOCK_S", "run_points"]
 
 Floats = npt.NDArray[np.float64]
 BLOCK_S = 30.0
 _NS = 1e9
 _LEAST_OBSERVED = 0.98
-# A gain that stands in no data sheet is taken as uniform within ±2 %: plug meters promise 1 to 2 %.
-_ASSUMED_GAIN_LIMIT = 0.02
 
 
 def run_points(
@@ -75,6 +73,12 @@ def _points(run: Run, segments: str, reference: str | None, align: bool) -> Poin
     power, u_w, duration, start = _reference_means(cut, groups, meter)
     inputs, notes = _inputs(run, meter, cut, groups, align)
     notes += _unsettled(run, cut, groups)
+    share = meter.channel.observed_share
+    if share < LEAST_OBSERVED_SHARE:
+        notes += (
+            f"{meter.stream} looked at {100 * share:.0f} % of the time: what it did not see is in "
+            "the uncertainty as far as its readings scatter; poll it once per refresh",
+        )
     if not inputs:
         raise RunError(
             f"{run.path}: expected at least one estimator beside the meter; there is none."
@@ -92,7 +96,10 @@ def _points(run: Run, segments: str, reference: str | None, align: bool) -> Poin
         boundary=boundary,
         data_kind=run.start.data_kind,
         reference=replace(
-            reference_of(meter.source, meter.channel), window_s=float(np.median(cut.duration_s))
+            reference_of(
+                meter.source, meter.channel, power_factor=power_factor_of(run, meter.stream)
+            ),
+            window_s=float(np.median(cut.duration_s)),
         ),
         blocks=all(g.block for g in groups),
         notes=notes,
@@ -232,7 +239,8 @@ def _reference_means(
     with its lag-1 autocorrelation ρ pooled over the run, and the resolution q, which does not
     average out where a steady signal repeats the same count (GUM F.2.2.1). Windows cut from a run
     without marks are not steady: their scatter is load, which the inputs see as well. They carry
-    the resolution only, and the fit finds the rest as lack of fit.
+    the resolution only, and the fit finds the rest as lack of fit. Where the meter looks at part of
+    the time only, `aliasing_u_w` joins both.
     """
     energy, length = cut.energy_j, cut.duration_s
     window_w = energy / length
@@ -255,7 +263,8 @@ def _reference_means(
         quantised = (resolution / math.sqrt(6) / duration) ** 2
     else:
         quantised = np.full(count.size, resolution**2 / 12)
-    return power, np.sqrt(scatter + quantised), duration, start
+    aliased = aliasing_u_w([window_w[g.index] for g in groups], meter.channel.observed_share)
+    return power, np.sqrt(scatter + quantised + aliased**2), duration, start
 
 
 def _inputs(
@@ -370,37 +379,3 @@ def _means(
         if seen >= _LEAST_OBSERVED * wanted:
             value[i] = float(energy[group.index].sum()) / seen
     return value, int(np.count_nonzero(np.isnan(value)))
-
-
-def reference_of(meter: str, channel: ChannelInfo) -> Reference:
-    """Say what a meter is worth from its accuracy specification.
-
-    A data sheet's limit of error is taken as rectangular (GUM 4.3.7): its part proportional to the
-    reading becomes a relative gain uncertainty common to all points, the rest a common offset.
-    """
-    spec = channel.accuracy
-    resolution = channel.resolution if channel.kind != "counter" else None
-    if not spec or not any(spec.get(k) for k in ("of_reading", "of_range", "counts", "absolute")):
-        return Reference(
-            meter=meter,
-            u_gain=_ASSUMED_GAIN_LIMIT / math.sqrt(3),
-            u_offset_w=0.0,
-            resolution_w=resolution,
-            source=f"no accuracy is known; ±{100 * _ASSUMED_GAIN_LIMIT:g} % of reading assumed",
-            assumed=True,
-            window_s=channel.window_s,
-        )
-    limit_w = (
-        spec.get("of_range", 0.0) * (channel.range_max or 0.0)
-        + spec.get("counts", 0.0) * (channel.resolution or 0.0)
-        + spec.get("absolute", 0.0)
-    )
-    return Reference(
-        meter=meter,
-        u_gain=spec.get("of_reading", 0.0) / math.sqrt(3),
-        u_offset_w=limit_w / math.sqrt(3),
-        resolution_w=resolution,
-        source=str(spec.get("source", "")) or "data sheet",
-        assumed=bool(spec.get("assumed", False)),
-        window_s=channel.window_s,
-    )

@@ -9,7 +9,13 @@ from typing import Any, Final, TypeGuard
 from ..instruments import Accuracy, Channel, DriverError, Meter, StreamingMeter, Transient
 from ..recording.documents import ChannelInfo, Derived, Descriptor
 
-__all__ = ["default_cadence_s", "descriptor_from_meter", "identity_of", "is_streaming"]
+__all__ = [
+    "default_cadence_s",
+    "descriptor_from_meter",
+    "identity_of",
+    "is_streaming",
+    "observed_share",
+]
 
 _TRIES: Final = 3
 
@@ -36,9 +42,26 @@ def identity_of(meter: Meter | StreamingMeter) -> Mapping[str, str]:
 
 
 def default_cadence_s(meter: Meter | StreamingMeter) -> float:
-    """Return how often a polled instrument is asked: once per averaging window, 0.1 s to 1 s."""
-    windows = [c.window_s for c in meter.channels if c.window_s is not None]
-    return min(max(min(windows, default=1.0), 0.1), 1.0)
+    """Return how often a polled instrument is asked: once per refresh, 0.05 s to 60 s.
+
+    Of a quantity whose refresh is not known the averaging window stands in; where neither is
+    known, one second.
+    """
+    periods = [c.refresh_s or c.window_s for c in meter.channels if c.kind != "counter"]
+    return min(max(min((p for p in periods if p is not None), default=1.0), 0.05), 60.0)
+
+
+def observed_share(channel: Channel, cadence_s: float | None) -> float:
+    """Return which part of the time lies inside some averaging window of the channel, 0 to 1.
+
+    A window is looked at once per poll (`cadence_s`; None: whatever comes), and a new one exists
+    once per refresh. A counter accumulates all the time; an instant has no window, its samples are
+    joined by straight lines.
+    """
+    if channel.kind != "mean" or channel.window_s is None:
+        return 1.0
+    between_s = max(cadence_s or 0.0, channel.refresh_s or 0.0, channel.window_s)
+    return channel.window_s / between_s
 
 
 def descriptor_from_meter(
@@ -56,21 +79,23 @@ def descriptor_from_meter(
     """
     streaming = is_streaming(meter)
     derived = _power_of_rails(meter.channels) if streaming else ()
+    if not streaming:
+        cadence_s = cadence_s or default_cadence_s(meter)
     return Descriptor(
         stream=stream,
         role="meter",
         source=meter.model,
-        channels=tuple(_info(c, raw=streaming) for c in meter.channels),
+        channels=tuple(_info(c, cadence_s, raw=streaming) for c in meter.channels),
         boundary=boundary,
         derived=derived,
         arrival="streamed" if streaming else "polled",
-        cadence_s=None if streaming else cadence_s or default_cadence_s(meter),
+        cadence_s=None if streaming else cadence_s,
         tick_rate_hz=getattr(meter, "tick_rate_hz", None),
         identity=dict(identity or {}),
     )
 
 
-def _info(channel: Channel, *, raw: bool) -> ChannelInfo:
+def _info(channel: Channel, cadence_s: float | None, *, raw: bool) -> ChannelInfo:
     """Return one channel; only raw integers keep their scale, a reading is scaled already."""
     return ChannelInfo(
         name=channel.name,
@@ -83,6 +108,7 @@ def _info(channel: Channel, *, raw: bool) -> ChannelInfo:
         accuracy=None if channel.accuracy is None else _accuracy(channel.accuracy),
         wrap=channel.wrap,
         scale=channel.scale.as_integer_ratio() if raw else None,
+        observed_share=observed_share(channel, None if raw else cadence_s),
         range_max=channel.range_max,
         assumed=channel.assumed,
     )

@@ -233,7 +233,7 @@ def meter_reference(model: str | None) -> Reference | None:
         return None
     from dataclasses import asdict
 
-    from ..analysis.segments import reference_of
+    from ..analysis.reference import reference_of
     from ..instruments import channels_of
     from ..recording.documents import ChannelInfo
 

@@ -42,6 +42,7 @@ workloads:  idle, cpu-int, cpu-int-1, cpu-float, cpu-matmul, memory-copy, mixed,
 estimators: rapl, cpu-load, codecarbon (all that run here, unless named); none"""
 
 _NAMED: Final = re.compile(r"([A-Za-z0-9][A-Za-z0-9_.-]*)=([^@]*@.*)")
+_LEAST_SHARE = 0.95  # of the time that a meter looks at; below it the record says so
 _LAST_ROWS: Final = 3
 """A meter whose last readings all failed was lost; one failed reading is noise."""
 _ANCHOR_S: Final = 10.0
@@ -362,6 +363,10 @@ def _report(arguments: argparse.Namespace, path: Path, interrupted: bool, lasted
     print(table(("stream", "source", "mode", "rows"), rows, right="lllr"))
     for code, count in sorted((stop.faults if stop else {}).items()):
         print(f"fault {code}: {count}")
+    for descriptor in run.descriptors.values():
+        share = min((c.observed_share for c in descriptor.channels), default=1.0)
+        if descriptor.role == "meter" and share < _LEAST_SHARE:
+            print(f"{descriptor.stream} looked at {100 * share:.0f} % of the time only")
     how = "interrupted; what was recorded is sealed in" if interrupted else "sealed in"
     print(f"{len(run.steps)} steps, {how} {path}")
     if not interrupted and any(s["role"] == "meter" for s in streams):

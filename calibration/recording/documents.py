@@ -39,10 +39,10 @@ class ChannelInfo:
     `kind`, `window_s`, `stamp_at` decide the integral; `resolution` and `accuracy` (the fields of
     `drivers.reading.Accuracy` as a mapping) feed the uncertainty; `wrap` is the modulus of a
     counter in `unit`; `scale` is the exact ratio (numerator, denominator) from stored integers to
-    `unit`, `null` when the column already holds `unit`; `observed_share` is the part of each
-    window that the source really looks at; `input` is the id under which the channel enters
-    points and profiles (`rapl_package`, `codecarbon_cpu`, ...); `assumed` names fields that stand
-    in no source.
+    `unit`, `null` when the column already holds `unit`; `observed_share` is the part of the time
+    that lies inside some averaging window of the source; `input` is the id under which the channel
+    enters points and profiles (`rapl_package`, `codecarbon_cpu`, ...); `assumed` names
+    fields that stand in no source.
     """
 
     name: str
