@@ -277,6 +277,43 @@ CATALOG: Final[tuple[Entry, ...]] = (
             ("calc", "tests/tapes/smartpower3_computed.tape"),
         ),
     ),
+    Entry(
+        model="wattsup",
+        family="Watts Up? PRO, PRO ES, .Net",
+        manufacturer="EED",
+        interfaces=("USB serial (FT232R)",),
+        quantities=(
+            "power",
+            "voltage",
+            "current",
+            "energy",
+            "power_factor",
+            "frequency",
+            "apparent_power",
+        ),
+        driver=".meters.wattsup:WattsUp",
+        emulator=".emulators.wattsup:WattsUpEmulator",
+        evidence=(
+            ("real", "tests/tapes/wattsup_published_reading.tape"),
+            ("spec", "Watts up? serial communication protocol, revision 4.41"),
+            ("calc", "tests/wire/test_wattsup_packets.py"),
+        ),
+        bridges=("0403:6001",),
+    ),
+    Entry(
+        model="powerspy2",
+        family="PowerSpy2",
+        manufacturer="Alciom",
+        interfaces=("Bluetooth serial (RFCOMM)",),
+        quantities=("power", "voltage", "current", "peak_voltage", "peak_current"),
+        driver=".meters.powerspy2:PowerSpy2",
+        emulator=".emulators.powerspy2:PowerSpy2Emulator",
+        evidence=(
+            ("spec", "green-coding-solutions/green-metrics-tool@2281f06 powerspy2.py"),
+            ("crosscheck", "tests/wire/test_powerspy2_frames.py (reports in powerspy.py)"),
+            ("calc", "tests/tapes/powerspy2_computed.tape"),
+        ),
+    ),
     # Behind those that take single bytes as commands: its questions hold some of them.
     *(
         Entry(

@@ -1,8 +1,8 @@
 """Two ways to find the frames of a stream: runs of binary frames, and lines that parse alone.
 
 Both turn bytes into the same samples however the bytes are cut into pieces, and both say one fault
-per loss. Nothing is said about what comes before the first frame: a stream may be met in its
-middle.
+per loss or refused frame. Nothing is said about what comes before the first frame: a stream may be
+met in its middle.
 """
 
 from __future__ import annotations
@@ -150,7 +150,9 @@ class LineDecoder:
                     tick, row = self._decode(verdict.payload, t_ns)
                 except (FrameError, SampleError) as error:
                     skipped += verdict.length
-                    self._fault(error.code, faults)
+                    if self._begun:
+                        faults.append(error.code)
+                    self._in_step = True
                     continue
                 ticks.append(tick)
                 rows.append(row)
@@ -167,7 +169,7 @@ class LineDecoder:
         )
 
     def _fault(self, code: str, faults: list[str]) -> None:
-        """Say one fault per loss, in however many pieces it is skipped."""
+        """Say one fault per loss of frames, in however many pieces it is skipped."""
         if self._begun and self._in_step:
             faults.append(code)
         self._in_step = False

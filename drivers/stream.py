@@ -9,18 +9,28 @@ compared with that of the second before, never a single one.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 from .errors import Desync, Held, Rebooted, Timeout
+from .held import HeldWatch
 from .reading import Block
 from .transport import Transport
 
-__all__ = ["DeviceClock", "Integers", "Samples", "StreamDecoder", "join", "take_block"]
+__all__ = [
+    "DeviceClock",
+    "Integers",
+    "PacketTicks",
+    "Samples",
+    "StreamDecoder",
+    "join",
+    "take_block",
+]
 
 Integers = npt.NDArray[Any]
 Ticks = npt.NDArray[np.int64]
@@ -163,6 +173,52 @@ class DeviceClock:
         return max(0, round((expected - step) / self._modulus))
 
 
+class PacketTicks:
+    """Makes a clock for an instrument without one: packets come every `interval_s` seconds.
+
+    Each packet is one tick after the one before, and more where the arrival says that some were
+    lost. A packet may be late by three quarters of an interval, measured from the promptest of the
+    last ones. Packets that waited for a busy host come together and keep their ticks.
+    """
+
+    def __init__(self, interval_s: float) -> None:
+        self._interval_s = interval_s
+        self._tick = -1
+        self._delays_s: deque[float] = deque(maxlen=16)
+        self._before: tuple[bytes, int] | None = None
+        self._held = HeldWatch(("packet",), refresh_s=interval_s)
+
+    def once(self, packet: bytes, t_ns: int | None) -> None:
+        """Take note of a packet that arrived at `t_ns`.
+
+        Raises:
+            Held: it has come twice, or all have been the same for a minute of intervals.
+
+        """
+        if t_ns is None:
+            return
+        before, self._before = self._before, (packet, t_ns)
+        early = before is not None and t_ns - before[1] < 0.5e9 * self._interval_s
+        if early and before is not None and packet == before[0]:
+            raise Held("The packet has come twice.")
+        self._held.check(t_ns, {"packet": float(hash(packet))})
+
+    def count(self, samples: Samples, t_ns: int | None) -> Samples:
+        """Return samples that arrived at `t_ns` with their ticks."""
+        n = len(samples.device_ticks)
+        if not n:
+            return samples
+        newest = self._tick + n
+        if t_ns is not None:
+            t_s = t_ns * 1e-9
+            if self._delays_s:
+                since = (t_s - min(self._delays_s)) / self._interval_s
+                newest = max(newest, int(since + 0.25))
+            self._delays_s.append(t_s - newest * self._interval_s)
+        self._tick = newest
+        return replace(samples, device_ticks=np.arange(newest - n + 1, newest + 1, dtype=np.int64))
+
+
 def take_block(
     transport: Transport,
     decoder: StreamDecoder,
@@ -175,10 +231,11 @@ def take_block(
     what: str,
     advice: str,
 ) -> Block:
-    """Return what arrives within `block_s` seconds, or as soon after as there is a sample.
+    """Return what arrives within `block_s` seconds, or as soon after as there is a sample or fault.
 
-    `t_before_ns` is the arrival of the block before; `what` names the frames that were expected,
-    and `advice` says what to do, where something else comes.
+    A block may hold no sample and say by its faults why. `t_before_ns` is the arrival of the block
+    before; `what` names the frames that were expected, and `advice` says what to do, where
+    something else comes.
 
     Raises:
         Timeout: nothing came for `patience_s` seconds more.
@@ -197,11 +254,11 @@ def take_block(
         if chunk:
             heard, t_reply_ns = heard + len(chunk), now
             parts.append(decoder.feed(chunk, now))
-            some = some or parts[-1].device_ticks.size > 0
+            some = some or parts[-1].device_ticks.size > 0 or bool(parts[-1].faults)
     if not some:  # perhaps the stream has ended
         parts.append(decoder.feed(b"", now, last=True))
     samples = join(parts, names)
-    if not samples.device_ticks.size:
+    if not samples.device_ticks.size and not samples.faults:
         if heard:
             raise Desync(f"{transport.name}: {heard} bytes came, but no {what}; {advice}.")
         raise Timeout(
