@@ -247,7 +247,9 @@ class Listener:
                 since_ns, fault = self.faults[-1]
                 if isinstance(error, Gone):
                     assert fault == "unplug"
-                    assert clock.now_ns() - since_ns <= NS
+                    assert (
+                        clock.now_ns() - since_ns <= NS + self.every_ns // 100
+                    )  # with the next word
                 if isinstance(error, Gone) or clock.now_ns() - since_ns > NS:
                     self.start_again()  # a stream that has stopped does not begin by itself
             else:
@@ -292,7 +294,8 @@ def test_a_stream_with_faults(entry: Entry) -> None:
 
     cell_s, rate_hz = CELL * period_s, bench.meter.tick_rate_hz
     clean = 0
-    for blocks in filter(None, listener.blocks):
+    whole = ([b for b in part if b.device_ticks.size] for part in listener.blocks)
+    for blocks in filter(None, whole):
         ticks = np.concatenate([b.device_ticks for b in blocks])
         # Time that was lost shows in the instrument's own clock.
         spent_s = (blocks[-1].t_reply_ns - blocks[0].t_reply_ns) / NS
