@@ -16,7 +16,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Final, Literal, TypeAlias
 
 from .address import Address, parse_address, split_address
-from .errors import Transient, Unsupported
+from .errors import Gone, Transient, TransportError, Unsupported
 from .masking import Mask
 from .reading import Channel, Meter, StreamingMeter
 from .transport import SerialTransport, Transport, open_port
@@ -530,18 +530,24 @@ def _find_line(transport: Transport, meter: Meter | StreamingMeter, driver: Any)
     """
     bauds = getattr(driver, "bauds", ())
     parities = getattr(driver, "parities", (None,))
-    ways = [(baud, parity) for parity in parities for baud in bauds]
-    for number, (baud, parity) in enumerate(ways, start=1):
-        transport.set_baud(baud)
-        if parity is not None and isinstance(transport, SerialTransport):
-            transport.set_parity(parity)
+    failure: Transient | None = None
+    for baud, parity in [(baud, parity) for parity in parities for baud in bauds]:
         try:
+            transport.set_baud(baud)
+            if parity is not None and isinstance(transport, SerialTransport):
+                transport.set_parity(parity)
             meter.identify()
-        except Transient:
-            if number == len(ways):
+        except Transient as error:
+            failure = error
+        except Gone:
+            raise
+        except TransportError:  # a port that cannot be set so; a pseudo-terminal knows no parity
+            if failure is None:
                 raise
         else:
             return
+    if failure is not None:
+        raise failure
 
 
 def mask_of(model: str) -> Mask | None:

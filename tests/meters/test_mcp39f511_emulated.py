@@ -11,7 +11,8 @@ from drivers.emulators.faults import FaultPlan
 from drivers.emulators.mcp39f511 import Mcp39f511Device, Mcp39f511Emulator
 from drivers.emulators.served import NullModem, Responder, VirtualClock
 from drivers.errors import Checksum, Desync, DeviceError, Held, Timeout, Unsupported
-from drivers.meters.mcp39f511 import VARIANTS, Mcp39f511, request
+from drivers.meters.mcp39f511 import Mcp39f511
+from drivers.meters.mcp39f511_registers import VARIANTS, request
 
 S = 1_000_000_000
 

@@ -9,7 +9,7 @@ import pytest
 from drivers import channels_of, open_meter
 from drivers.emulators.faults import FaultPlan
 from drivers.emulators.sdm import SdmDevice, SdmEmulator
-from drivers.emulators.served import NullModem, Responder, VirtualClock
+from drivers.emulators.served import NullModem, PtyServer, Responder, VirtualClock
 from drivers.errors import (
     CounterReset,
     Desync,
@@ -20,7 +20,8 @@ from drivers.errors import (
     Timeout,
     Unsupported,
 )
-from drivers.meters.sdm import VARIANTS, EastronSdm, energy_resolution_j, request
+from drivers.meters.sdm import EastronSdm
+from drivers.meters.sdm_registers import VARIANTS, energy_resolution_j, request
 from drivers.modbus import framed, read_request
 
 S = 1_000_000_000
@@ -244,3 +245,32 @@ def test_a_question_for_registers_that_the_meter_lacks_reads_zero() -> None:
     totals = VARIANTS["sdm72d"][0]
     _, answer, _ = device.take(request(totals, 1))
     assert answer[3:-2][2 * (0x42 - 0x34) :][:4] == bytes(4)
+
+
+class AtOneSpeed(SdmDevice):
+    """Hears and speaks at 2400 baud alone."""
+
+    baud = 2400
+
+    def due(self, _t_s: float) -> bytes:
+        return b""
+
+    def sent(self, _count: int) -> None:
+        """Never has anything to say unasked."""
+
+
+def test_its_speed_is_found_when_it_is_opened() -> None:
+    with PtyServer(Responder(AtOneSpeed(345.25))) as emulator:
+        meter = open_meter(f"sdm230@{emulator.path}?reply_s=0.1")
+        assert meter.read().values["power_w"] == 345.25
+        meter.close()
+        meter = open_meter(f"sdm230@{emulator.path}?reply_s=0.1&baud=9600")
+        with pytest.raises(Timeout):
+            meter.identify()
+        meter.close()
+
+
+def test_a_silent_port_ends_in_a_timeout() -> None:
+    """A pseudo-terminal knows no parity, so only the speeds are tried there."""
+    with SdmEmulator(1.0, unit=9) as emulator, pytest.raises(Timeout):
+        open_meter(f"sdm230@{emulator.path}?unit=1&reply_s=0.02")

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from drivers.emulators.mcp39f511 import Mcp39f511Device
 from drivers.errors import Checksum, Implausible
-from drivers.meters.mcp39f511 import FORMATS, VARIANTS, Mcp39f511, decode, parse, request
+from drivers.meters.mcp39f511 import Mcp39f511
+from drivers.meters.mcp39f511_registers import FORMATS, VARIANTS, decode, parse, request
 from drivers.tape import Replay, load_tape
 from drivers.wire import Frame, Need, Skip
 from tests.wire.damage import damaged, share_passed

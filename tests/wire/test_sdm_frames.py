@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 
 from drivers.emulators.sdm import SdmDevice
 from drivers.errors import Implausible, Refused, Unsupported
-from drivers.meters.sdm import (
+from drivers.meters.sdm import EastronSdm
+from drivers.meters.sdm_registers import (
     VARIANTS,
-    EastronSdm,
     decode,
     energy_resolution_j,
     floats,
