@@ -8,16 +8,15 @@ register too coarse for the stretches it is asked about, windows that differ fro
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
+from .alignment import estimate_lag
 from .counters import clock_findings
 from .energy import EnergyCurve, Pieces, pieces
 from .points import Finding
-from .timing import piecewise_lag
 
 if TYPE_CHECKING:
     from ..recording.reader import Run, Series
@@ -30,6 +29,8 @@ _NS = 1e9
 _COARSE = 0.05
 _WINDOWS_DIFFER = 0.02
 _SENSOR_PERIODS = 10
+# Clocks are set by minutes and less, or by hours that no search over the load would find.
+_MOST_JUMP_S = 120.0
 
 
 def run_findings(run: Run, meter: Series, cut: Pieces) -> tuple[Finding, ...]:
@@ -67,34 +68,46 @@ def run_findings(run: Run, meter: Series, cut: Pieces) -> tuple[Finding, ...]:
         if fault.code == "backwards":
             text = f"{fault.stream}: {fault.count} rows left out ({fault.message})"
             found.append(Finding("time_jump", text, consequence="flag"))
-    if any(f.code == "time_jump" for f in found):
-        found += _parted(run, cut, seen)
+            for key, own in seen.items():
+                if fault.stream in (meter.stream, run.inputs()[key][0]):
+                    found += _parted(key, own, cut, fault.t_opened_ns)
     return tuple(dict.fromkeys(found))
 
 
-def _parted(run: Run, cut: Pieces, seen: Mapping[str, Pieces]) -> list[Finding]:
-    """Find inputs whose lag behind the meter is not the same on both sides of a jump in time."""
-    # Each row left out stands for a cadence that the clock went back.
-    most_s = max(5.0, 2 * float(np.median(cut.duration_s)))
-    for fault in run.faults:
-        if fault.code == "backwards" and fault.stream is not None:
-            cadence_s = run.descriptors[fault.stream].cadence_s
-            if cadence_s is None:
-                channel = run.descriptors[fault.stream].channels[0].name
-                cadence_s = run.series(fault.stream, channel).cadence_s or 0.0
-            most_s += 1.5 * fault.count * cadence_s
-    found = []
-    for key, own in seen.items():
-        parts = piecewise_lag(cut, own, most_s=most_s)
-        if len(parts.lags) < 2:
-            continue
-        lags = " then ".join(f"{lag.offset_s:+.3g}" for lag in parts.lags)
-        text = (
-            f"{key}: its lag behind the meter is {lags} s: the clock of one of the two was set, "
-            "and rows on its two sides belong to different times. Split the recording there"
-        )
-        found.append(Finding("time_jump", text, (key,), "refuse"))
-    return found
+def _parted(key: str, own: Pieces, cut: Pieces, jump_ns: int) -> list[Finding]:
+    """Say whether an input's lag is the same on both sides of a jump of a clock, if it shows.
+
+    Nothing to say where one side has nothing left: its rows repeated a time and are out already.
+    """
+    sides = [(cut.end_ns <= jump_ns) & _covered(cut, own), (cut.start_ns >= jump_ns)
+             & _covered(cut, own)]  # fmt: skip
+    if not all(side.any() for side in sides):
+        return []
+    before, after = (estimate_lag(_part(cut, side), own, most_s=_MOST_JUMP_S) for side in sides)
+    if before.resolved and after.resolved:
+        apart = abs(before.offset_s - after.offset_s)
+        window_s = float(np.median(cut.duration_s))
+        if apart <= max(5 * math.hypot(before.u_s, after.u_s), 0.05 * window_s):
+            return []
+        what = f"its lag behind the meter is {before.offset_s:+.3g} then {after.offset_s:+.3g} s"
+    else:
+        reason = before.reason if not before.resolved else after.reason
+        what = f"its lag behind the meter is not known on both sides ({reason})"
+    text = f"{key}: {what}: rows behind the jump belong to another time. Split the recording there"
+    return [Finding("time_jump", text, (key,), "refuse")]
+
+
+def _covered(cut: Pieces, own: Pieces) -> npt.NDArray[np.bool_]:
+    if not own.start_ns.size:
+        return np.zeros(cut.start_ns.size, dtype=bool)
+    covered: npt.NDArray[np.bool_] = (cut.end_ns > own.start_ns[0]) & (
+        cut.start_ns < own.end_ns[-1]
+    )
+    return covered
+
+
+def _part(cut: Pieces, keep: npt.NDArray[np.bool_]) -> Pieces:
+    return Pieces(cut.start_ns[keep], cut.end_ns[keep], cut.start_w[keep], cut.end_w[keep])
 
 
 def _coarse(series: Series, name: str, reference: bool) -> list[Finding]:

@@ -14,6 +14,7 @@ import numpy.typing as npt
 from ..errors import InputError
 from .documents import Descriptor
 from .mapping import TIME_UNITS, ChannelMapping, StreamMapping, TimeMapping
+from .row_order import out_of_order
 from .text_table import Cells, TextTable
 from .units import si_factor
 
@@ -28,8 +29,6 @@ _MOST_IMPLAUSIBLE = 0.01
 # and no supply of one machine reaches 1 MW.
 _LEAST_PEAK_W = 0.5
 _MOST_PEAK_W = 1e6
-# A clock that was set back goes on from there; fewer rows are out of order, and the file is wrong.
-_LEAST_STRETCH = 3
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -74,12 +73,14 @@ def stamps(cells: Cells, column: Any, time: TimeMapping) -> Instants:
 class Importer:
     """Reads one stream's file from beginning to end; what was left out is counted on the way.
 
-    `notes` holds (code, sentence, count) of what was left out, complete once `rows` is exhausted.
+    `notes` holds (code, sentence, count) of what was left out, complete once `rows` is exhausted;
+    `jump_ns` is the last stamp before the rows first went back, None where they did not.
     """
 
     def __init__(self, stream: StreamMapping, folder: Path) -> None:
         self.stream = stream
         self.notes: list[tuple[str, str, int]] = []
+        self.jump_ns: int | None = None
         self._folder = folder
         self._path = folder / stream.file
         self._where = f"stream {stream.id}"
@@ -183,7 +184,7 @@ class Importer:
         latest = np.maximum.accumulate(np.concatenate([[start], t_ns]))[:-1]
         back = t_ns < latest
         if back.any() and self.stream.time.backwards == "error":
-            at = _out_of_order(t_ns, back)
+            at = out_of_order(t_ns, back)
             if at is not None:
                 raise InputError(
                     f"{cells.file.name}, line {int(cells.line[at])}: the time goes back by "
@@ -191,6 +192,8 @@ class Importer:
                     'in order. Sort the file, or say backwards = "drop" in the mapping to leave '
                     "such rows out."
                 )
+        if self.jump_ns is None and back.any():
+            self.jump_ns = int(latest[int(np.argmax(back))])
         self._dropped += int(np.count_nonzero(back))
         self._kept += int(np.count_nonzero(~back))
         self._back_ns = max(self._back_ns, int((latest - t_ns).max(initial=0)))
@@ -345,19 +348,3 @@ class Importer:
             ) from None
         picoseconds = TIME_UNITS[time.unit or "s"]
         return value * picoseconds // 1000 + round(time.offset_s * 1e9)
-
-
-def _out_of_order(t_ns: Instants, back: npt.NDArray[np.bool_]) -> int | None:
-    """Return the first row that a clock which was set back does not explain, or None.
-
-    Such a clock gives a stretch of rows that go back together and advance among themselves; one at
-    the end of `t_ns` may go on behind it.
-    """
-    edge = np.flatnonzero(np.diff(np.concatenate([[False], back, [False]]).astype(np.int8)))
-    for begin, end in zip(edge[::2], edge[1::2], strict=True):
-        falls = np.flatnonzero(np.diff(t_ns[begin:end]) < 0)
-        if falls.size:
-            return int(begin + falls[0] + 1)
-        if end - begin < _LEAST_STRETCH and end < t_ns.size:
-            return int(begin)
-    return None

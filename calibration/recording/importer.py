@@ -174,12 +174,13 @@ def _import_run(
                 spans[importer.stream.id] = (int(first.t_ns[0]), int(rows.t_ns[-1]))
                 end_ns = max(end_ns, int(rows.t_ns[-1]))
             for code, message, count in importer.notes:
+                jumped = importer.jump_ns if code == "backwards" else None
                 writer.fault(
                     Fault(
                         stream=importer.stream.id,
                         code=code,
                         message=message,
-                        t_opened_ns=begin_ns,
+                        t_opened_ns=begin_ns if jumped is None else jumped,
                         t_ended_ns=end_ns,
                         count=count,
                     )
