@@ -1,28 +1,35 @@
 """Who is behind a port: asked politely, one candidate after the other, until one proves itself.
 
-What is sent is what `identify` of each driver sends (or `who`, where `identify` would set the
-meter's ranges), which changes nothing in its own instrument. In another instrument it might: some
-meters take single bytes as commands. So meters with a bridge of their own, which those are, are
-asked first on a port with such a bridge; a port that another process has open is never touched;
-nor is the system's console.
+What is sent is what `who` of each driver sends (or `identify`, where that sets nothing): questions
+that change nothing in its own instrument. In another instrument they might: some meters take single
+bytes as commands. So meters with a bridge of their own, which those are, are asked first on a port
+with such a bridge; a port that another process has open is never touched; nor is the system's
+console. Before each later candidate a line end is sent, so that one that reads lines does not take
+what we asked before for the beginning of its own.
+
+First everybody is asked at the speed that is set at the factory, then those who can be set to
+others at the others. Where somebody talks unasked, the instruments that do so come first.
 """
 
 from __future__ import annotations
 
-import importlib
+import contextlib
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
 from typing import Any, Final
 
-from .catalog import Entry, entries, open_meter
+from .catalog import Entry, driver_of, entries, open_meter
 from .discovery import SerialPort
 from .errors import DeviceError, DriverError, Transient
+from .transport import Transport, open_port
 
 __all__ = ["Found", "ask_port", "candidates"]
 
-LIMIT_S: Final = 30.0
+LIMIT_S: Final = 60.0
+_LISTEN_S: Final = 1.1  # the slowest meters that talk by themselves do so once a second
+_PAUSE_S: Final = 0.05  # a line end must not stand before a frame that begins with silence
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +37,8 @@ class Found:
     """What came of asking at a port.
 
     `model` and `address` are None where nobody proved who it is; `why` then says how that came.
-    `identity` is what the meter said of itself, `tried` the models that were asked for.
+    `identity` is what the meter said of itself, `tried` the models that were asked for, `also`
+    the members of the family that answer to the same question: the meter's label tells them apart.
     """
 
     port: str
@@ -38,6 +46,7 @@ class Found:
     address: str | None
     identity: Mapping[str, str] = field(default_factory=dict)
     tried: tuple[str, ...] = ()
+    also: tuple[str, ...] = ()
     why: str = ""
 
 
@@ -60,53 +69,117 @@ def ask_port(
     models: Iterable[Entry],
     *,
     limit_s: float = LIMIT_S,
-    open_at: Callable[[str], Any] = open_meter,
+    open_at: Callable[..., Any] = open_meter,
+    talks: Callable[[str], bool] | None = None,
     now_ns: Callable[[], int] = time.monotonic_ns,
     progress: Callable[[float], None] = lambda _share: None,
 ) -> Found:
     """Ask the candidates in turn; no new one is asked once `limit_s` seconds have passed.
 
     Of a family whose first member gets no answer the others are not asked; where the answer comes
-    from another member, they are.
+    from another member, they are. `talks` tells whether somebody talks unasked at a port.
     """
     end_ns = now_ns() + round(limit_s * 1e9)
+    families = [list(f) for _, f in groupby(models, key=lambda e: e.driver)]
+    try:
+        if (talks or _talks)(port):
+            families.sort(key=lambda family: not _talks_by_itself(family[0]))
+    except DriverError as error:
+        return Found(port, None, None, why=str(error))
+    rounds = list(_rounds(families, network="://" in port))
     tried = list[str]()
-    wanted = [e for e in models if _speaks_serial(e)]
-    for _, family in groupby(wanted, key=lambda e: e.driver):
-        for entry in family:
+    for number, (baud, family) in enumerate(rounds):
+        progress(number / len(rounds))
+        for place, entry in enumerate(family):
             if now_ns() >= end_ns:
                 return Found(port, None, None, tried=tuple(tried), why=f"{limit_s:g} s were over")
-            progress(len(tried) / len(wanted))
-            tried.append(entry.model)
-            address = f"{entry.model}@{port}"
+            address = _address(entry, port, baud)
+            later = bool(tried)
+            if entry.model not in tried:
+                tried.append(entry.model)
             try:
-                meter = open_at(address)
-            except Transient:
-                break  # at none of its speeds
+                identity = _ask(open_at, address, later)
             except DeviceError:
-                continue
+                continue  # another member of the family, perhaps
+            except Transient:
+                break  # none of this family
             except DriverError as error:
                 return Found(port, None, None, tried=tuple(tried), why=str(error))
-            try:
-                # A meter that is set by `identify` has `who`, which asks and sets nothing.
-                identity = getattr(meter, "who", meter.identify)()
-            except DeviceError:
-                continue
-            except Transient:
-                break
-            except DriverError as error:
-                return Found(port, None, None, tried=tuple(tried), why=str(error))
-            else:
-                return Found(port, entry.model, address, dict(identity), tuple(tried))
-            finally:
-                meter.close()
+            also = _like_it(family[place + 1 :], port, baud, open_at)
+            return Found(port, entry.model, address, identity, tuple(tried), also)
     return Found(port, None, None, tried=tuple(tried), why="nobody that is known answered")
 
 
-def _speaks_serial(entry: Entry) -> bool:
-    """Tell the meters that a serial port may hold: their drivers name the speed of a line."""
-    module, _, name = entry.driver.partition(":")
+def _talks(port: str) -> bool:
+    """Listen; at whatever speed, somebody who talks is heard."""
+    line = open_port(port, baud=115_200)
     try:
-        return hasattr(getattr(importlib.import_module(module, __package__), name), "baud")
+        return bool(line.read(time.monotonic_ns() + round(_LISTEN_S * 1e9)))
+    finally:
+        line.close()
+
+
+def _talks_by_itself(entry: Entry) -> bool:
+    try:
+        return hasattr(driver_of(entry), "read_block")
     except ImportError:  # needs more than is installed
         return False
+
+
+def _rounds(
+    families: Sequence[Sequence[Entry]], *, network: bool
+) -> Iterator[tuple[int, Sequence[Entry]]]:
+    """Yield (speed, family): everybody's first speed, then everybody's second, and so on.
+
+    Behind a network port the other end has set the speed. Meters that are not on a serial port
+    name no speed and are left out.
+    """
+    speeds = []
+    for family in families:
+        try:
+            driver = driver_of(family[0])
+        except ImportError:  # needs more than is installed
+            continue
+        if hasattr(driver, "baud"):
+            others = () if network else getattr(driver, "bauds", ())
+            speeds.append((family, list(dict.fromkeys((driver.baud, *others)))))
+    for turn in range(max((len(bauds) for _, bauds in speeds), default=0)):
+        for family, bauds in speeds:
+            if turn < len(bauds):
+                yield bauds[turn], family
+
+
+def _address(entry: Entry, port: str, baud: int) -> str:
+    """Return the address at this speed, which it need not name if the driver takes it anyway."""
+    plain = f"{entry.model}@{port}"
+    driver = driver_of(entry)
+    if "://" in port or (baud == driver.baud and not getattr(driver, "bauds", ())):
+        return plain
+    return f"{plain}?baud={baud}"
+
+
+def _ask(open_at: Callable[..., Any], address: str, later: bool) -> Mapping[str, str]:
+    """Open, ask who is there, close; with `later` end the line of whoever was asked before."""
+
+    def end_line(transport: Transport) -> Transport:
+        transport.write(b"\r\n")
+        time.sleep(_PAUSE_S)
+        return transport
+
+    meter = open_at(address, through=end_line if later else None)
+    try:
+        return dict(getattr(meter, "who", meter.identify)())
+    finally:
+        meter.close()
+
+
+def _like_it(
+    others: Iterable[Entry], port: str, baud: int, open_at: Callable[..., Any]
+) -> tuple[str, ...]:
+    """Return the other members of a family that take the meter for theirs as well."""
+    found = []
+    for entry in others:
+        with contextlib.suppress(DriverError):
+            _ask(open_at, _address(entry, port, baud), later=False)
+            found.append(entry.model)
+    return tuple(found)

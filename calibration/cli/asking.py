@@ -51,6 +51,8 @@ def ask(arguments: argparse.Namespace) -> int:
         if found.model is not None:
             said = ", ".join(f"{k} {v}" for k, v in found.identity.items() if k != "model")
             print(filled(f"{found.model} says: ", said or "nothing more"))
+        if found.also:
+            print(filled("it may also be ", f"{', '.join(found.also)}: look at its label"))
     return 0
 
 
@@ -75,5 +77,6 @@ def _found_facts(port: SerialPort | None, found: Found) -> dict[str, Any]:
         "address": found.address,
         "identity": found.identity,
         "tried": found.tried,
+        "also": found.also,
         "why": found.why,
     }

@@ -49,7 +49,7 @@ def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
         "--port", action="append", default=[], metavar="PORT", help="talk to this port; repeatable"
     )
     meters.add_argument(
-        "--limit", type=float, default=30.0, metavar="S", help="seconds per port (default 30)"
+        "--limit", type=float, default=60.0, metavar="S", help="seconds per port (default 60)"
     )
     meters.add_argument("--json", action="store_true", help="print JSON instead of a table")
     meters.add_argument(

@@ -14,7 +14,9 @@ import pytest
 
 from calibration.cli import main
 from drivers import Busy, DeviceError, Entry, Timeout, entries, open_meter
+from drivers.catalog import find
 from drivers.discovery import SerialPort
+from drivers.emulators.by_model import start
 from drivers.emulators.pmd_usb import PmdUsbEmulator
 from drivers.emulators.pzem004t import Pzem004tEmulator
 from drivers.errors import Gone
@@ -51,7 +53,7 @@ class Shelf:
         self.answers, self.asked, self.open = answers, list[str](), 0
         self.now = 0
 
-    def open_at(self, address: str) -> Shelf:
+    def open_at(self, address: str, through: object = None) -> Shelf:
         model = address.partition("@")[0]
         self.asked.append(model)
         self.now += 2_000_000_000
@@ -68,6 +70,10 @@ class Shelf:
         self.open -= 1
 
 
+def quiet(_port: str) -> bool:
+    return False
+
+
 def family(*models: str, driver: str = ".meters.pzem004t:Pzem004t") -> list[Entry]:
     return [Entry(m, m, "ACME", (), (), driver, None, ()) for m in models]
 
@@ -77,15 +83,32 @@ MODELS = [*family("a1", "a2", "a3"), *family("b1", "b2", driver=".meters.pmd_usb
 
 def test_a_silent_family_is_asked_once() -> None:
     shelf = Shelf({"b2": None, "b1": DeviceError("a b2")})
-    found = ask_port("x", MODELS, open_at=shelf.open_at, now_ns=lambda: shelf.now)
+    found = ask_port("x", MODELS, open_at=shelf.open_at, talks=quiet, now_ns=lambda: shelf.now)
     assert shelf.asked == ["a1", "b1", "b2"]
     assert (found.model, found.address, found.tried) == ("b2", "b2@x", ("a1", "b1", "b2"))
+    assert found.also == ()
     assert shelf.open == 0
+
+
+def test_whoever_answers_to_the_same_question_is_named() -> None:
+    shelf = Shelf({"a1": None, "a2": DeviceError("another"), "a3": None})
+    found = ask_port("x", MODELS, open_at=shelf.open_at, talks=quiet, now_ns=lambda: shelf.now)
+    assert (found.model, found.also) == ("a1", ("a3",))
+
+
+def test_who_talks_unasked_is_asked_first() -> None:
+    shelf = Shelf({"b1": None})
+    found = ask_port(
+        "x", MODELS, open_at=shelf.open_at, talks=lambda _: True, now_ns=lambda: shelf.now
+    )
+    assert found.tried == ("b1",)  # a PMD-USB streams, a PZEM does not
 
 
 def test_time_is_bounded() -> None:
     shelf = Shelf({f"a{i}": DeviceError("another") for i in (1, 2, 3)})
-    found = ask_port("x", MODELS, limit_s=3.0, open_at=shelf.open_at, now_ns=lambda: shelf.now)
+    found = ask_port(
+        "x", MODELS, limit_s=3.0, open_at=shelf.open_at, talks=quiet, now_ns=lambda: shelf.now
+    )
     assert found.model is None
     assert found.tried == ("a1", "a2")
     assert found.why == "3 s were over"
@@ -93,13 +116,13 @@ def test_time_is_bounded() -> None:
 
 def test_a_port_that_cannot_be_used_is_not_asked_again() -> None:
     shelf = Shelf({"a1": Gone("The port has vanished.")})
-    found = ask_port("x", MODELS, open_at=shelf.open_at, now_ns=lambda: shelf.now)
+    found = ask_port("x", MODELS, open_at=shelf.open_at, talks=quiet, now_ns=lambda: shelf.now)
     assert (found.model, found.tried, found.why) == (None, ("a1",), "The port has vanished.")
 
-    def busy(_address: str) -> Shelf:
+    def busy(_address: str, through: object) -> Shelf:
         raise Busy("Held.")
 
-    assert ask_port("x", MODELS, open_at=busy).why == "Held."
+    assert ask_port("x", MODELS, open_at=busy, talks=quiet).why == "Held."
 
 
 def ask(capsys: pytest.CaptureFixture[str], *arguments: str) -> list[dict[str, object]]:
@@ -127,6 +150,16 @@ def test_the_whole_catalogue_is_told_apart_on_a_port(capsys: pytest.CaptureFixtu
         (found,) = ask(capsys, "--port", emulator.path)
         assert found["model"] == "pmd-usb"
         assert emulator.instrument.forbidden == []
+
+
+@pytest.mark.parametrize("model", ["wt333e", "smartpower3"])
+def test_meters_behind_adapters_are_told_apart(model: str) -> None:
+    """Modbus questions first, which a meter that reads lines must not take for half a line."""
+    asked = [find("pzem-004t"), *(e for e in entries() if e.driver == find(model).driver)]
+    with start(model, 100.0) as emulator:
+        found = ask_port(emulator.path, asked)
+        assert found.model == model, found
+        assert found.also == ()
 
 
 def test_a_port_in_use_is_left_alone(capsys: pytest.CaptureFixture[str]) -> None:

@@ -245,12 +245,13 @@ def main() -> int:
     words.add_argument("--bytes", type=int, default=10_000_000, help="per format")
     words.add_argument("--seed", type=int, default=SEED)
     words.add_argument("--only", default="", help="formats whose name contains this")
+    words.add_argument("--jobs", type=int, help="processes (default: one a core)")
     chosen = words.parse_args()
     known = formats()
     jobs = [(name, chosen.bytes, chosen.seed) for name in known if chosen.only in name]
     print(f"seed {chosen.seed}, at least {chosen.bytes} bytes through each of {len(jobs)} formats")
     failed, began_s = 0, time.monotonic()
-    with ProcessPoolExecutor() as pool:
+    with ProcessPoolExecutor(chosen.jobs) as pool:
         for tally in pool.map(_one, jobs):
             failed += len(tally.failures)
             print(
