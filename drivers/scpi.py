@@ -27,6 +27,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
 from fractions import Fraction
+from functools import cache
 from typing import Final
 
 from .wire import Frame, Need, Skip, Verdict
@@ -40,6 +41,7 @@ __all__ = [
     "parse_block",
     "parse_line",
     "power_agrees",
+    "power_of_ten",
     "same_words",
     "units",
 ]
@@ -161,7 +163,13 @@ def number(field: str) -> Number | Sentinel | None:
     value = float(field)
     if abs(value) >= _INVALID:
         return Sentinel.NO_DATA if abs(value) >= 9.905e37 else Sentinel.OVER_RANGE
-    return Number(value, Fraction(10) ** (exponent - len(decimals)))
+    return Number(value, power_of_ten(exponent - len(decimals)))
+
+
+@cache
+def power_of_ten(exponent: int) -> Fraction:
+    """Return 10 to the power of `exponent`, exactly."""
+    return Fraction(10) ** exponent
 
 
 def same_words(short: str, long: str) -> bool:

@@ -17,7 +17,7 @@ from typing import Final
 from .errors import Desync, Refused, Transient
 from .scpi import Number, number, parse_line, same_words, units
 from .transport import Transport
-from .wire import Answer, ask
+from .wire import Answer, Parser, ask
 
 __all__ = ["Talk"]
 
@@ -51,7 +51,11 @@ class Talk:
     def ask(
         self, question: str, refuse: Callable[[str], str | None], *, longer_s: float = 0.0
     ) -> Answer:
-        """Ask, and return the first line that is not refused.
+        """Ask, and return the first line that is not refused; as `exchange` otherwise."""
+        return self.exchange(question, partial(parse_line, refuse=refuse), longer_s=longer_s)
+
+    def exchange(self, question: str, parse: Parser, *, longer_s: float = 0.0) -> Answer:
+        """Ask, and return the first frame that comes.
 
         `longer_s` is how much longer than usual this answer may take, in seconds.
 
@@ -63,7 +67,7 @@ class Talk:
             return ask(
                 self._transport,
                 question.encode("ascii") + self._end,
-                partial(parse_line, refuse=refuse),
+                parse,
                 reply_s=self._reply_s + longer_s,
                 now_ns=self._now_ns,
             )
@@ -142,7 +146,9 @@ class Talk:
 
 def _same(found: str, wanted: str) -> bool:
     """Whether a setting was read back as wanted: equal as numbers, or as words in either form."""
+    if found == wanted:
+        return True
     one, other = number(found), number(wanted)
     if isinstance(one, Number) and isinstance(other, Number):
         return abs(one.value - other.value) <= 1e-6 * abs(other.value)
-    return found == wanted or same_words(found, wanted)
+    return same_words(found, wanted)

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import math
 import random
+import struct
 import time
 from collections.abc import Callable, Mapping
 from typing import Any, ClassVar, Final
@@ -29,6 +30,7 @@ _AMPS: Final = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 20.
 _OVER: Final = 1.4
 _NO_FACTOR: Final = 0.005
 _DEFAULT_ITEMS: Final = ("U", "I", "P", "S", "Q", "LAMB", "PHI", "FU", "FI", "NONE")
+_FLOATS: Final = {"NAN": bytes.fromhex("7E951BEE"), "INF": bytes.fromhex("7E94F56A")}
 _ON: Final = {"ON": 1, "1": 1, "OFF": 0, "0": 0}
 
 
@@ -100,7 +102,7 @@ class YokogawaWtDevice:
     def reboot(self) -> None:
         """Restart: headers, items and the integration are as at power-up, the ranges survive."""
         self.analyser.restart()
-        self.headers = int(self._headers_first)
+        self.headers, self.floats = int(self._headers_first), 0
         self.items = [(name, 1) for name in _DEFAULT_ITEMS]
         self.errors: list[str] = []
         self.state, self._energy_start_j = "RES", 0.0
@@ -117,7 +119,7 @@ class YokogawaWtDevice:
             return b"", b"", buffer
         replies, unknown = match_commands(line, self._table)
         self.errors += [f'113,"Undefined header;{head}"' for head in unknown]
-        return line, (";".join(replies).encode("ascii") + b"\r\n") if replies else b"", rest
+        return line, (";".join(replies).encode("latin-1") + b"\r\n") if replies else b"", rest
 
     def _handlers(self) -> dict[str, Callable[[tuple[int, ...], str], str | None]]:
         """Return what each mnemonic does."""
@@ -164,13 +166,13 @@ class YokogawaWtDevice:
             ":MEASure:AVERaging:TYPE?": shown(":MEAS:AVER:TYPE", lambda: "LIN"),
             ":RATE": lambda _n, text: self.analyser.restart(_seconds(text)),
             ":RATE?": shown(":RATE", lambda: engineering(self.analyser.refresh_s, 1)),
-            ":NUMeric:FORMat": lambda _n, _t: None,
-            ":NUMeric:FORMat?": shown(":NUM:FORM", lambda: "ASC"),
+            ":NUMeric:FORMat": setting("floats", {"ASCII": 0, "ASC": 0, "FLOAT": 1, "FLO": 1}),
+            ":NUMeric:FORMat?": shown(":NUM:FORM", lambda: "FLO" if self.floats else "ASC"),
             ":NUMeric:NORMal:NUMber": lambda _n, text: self._set_count(int(text)),
             ":NUMeric:NORMal:NUMber?": shown(":NUM:NORM:NUM", lambda: len(self.items)),
             ":NUMeric:NORMal:ITEM<n>": self._set_item,
             ":NUMeric:NORMal?": lambda _n, _t: ";".join((str(len(self.items)), *self._named())),
-            ":NUMeric:NORMal:VALue?": lambda _n, _t: ",".join(map(self._value, self.items)),
+            ":NUMeric:NORMal:VALue?": lambda _n, _t: self._values(),
             ":INTEGrate:STATE?": lambda _n, _t: self.state,
             ":INTEGrate:MODE": lambda _n, _t: None,
             ":INTEGrate:MODE?": shown(":INTEG:MODE", lambda: "NORM"),
@@ -217,6 +219,17 @@ class YokogawaWtDevice:
         if state == "RES":
             self._energy_held_j = 0.0
         self.state = state
+
+    def _values(self) -> str:
+        """Write all items, as text or as a block of floats (each byte one character)."""
+        texts = [self._value(item) for item in self.items]
+        if not self.floats:
+            return ",".join(texts)
+        words = [
+            _FLOATS[text] if text in _FLOATS else struct.pack(">f", float(text)) for text in texts
+        ]
+        block = b"".join(words)
+        return f"#4{len(block):04d}" + block.decode("latin-1")
 
     def _value(self, item: tuple[str, int]) -> str:
         """Write one item of the last update."""

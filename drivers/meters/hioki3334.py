@@ -53,7 +53,7 @@ from ..formats import Format
 from ..held import HeldWatch
 from ..ranges import Ranges
 from ..reading import Channel, Reading
-from ..scpi import Number, number, parse_line, power_agrees, units
+from ..scpi import Number, number, parse_line, power_agrees, power_of_ten, units
 from ..talk import Talk
 from ..transport import Transport
 
@@ -73,7 +73,7 @@ _SIBLINGS: Final = "data sheet of the 3331 and 3332, its siblings"
 
 def _step(size: float) -> Fraction:
     """Return the weight of the last of five digits on a range."""
-    return Fraction(10) ** (math.floor(math.log10(size) + 1e-9) - 4)
+    return power_of_ten(math.floor(math.log10(size) + 1e-9) - 4)
 
 
 def channels(voltage_range_v: float, current_range_a: float, averaging: int) -> tuple[Channel, ...]:

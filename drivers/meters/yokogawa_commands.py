@@ -85,13 +85,13 @@ def _switch(command: str, on: bool) -> Exchange:
 def _wt300(settings: Settings, items: tuple[str, ...]) -> tuple[Exchange, ...]:
     period = settings.refresh_s
     rate = f"{period:g}S" if period >= 1 else f"{period * 1000:g}MS"
-    count = str(len(items))
+    count, form = str(len(items)), "FLOAT" if settings.binary else "ASCII"
     set_items = "".join(f":NUM:NORM:ITEM{n} {item};" for n, item in enumerate(items, start=1))
     return (
         *_inputs(":INP", "FILT:LINE", "FILT:FREQ", settings),
         _switch(":MEAS:AVER:STATE", False),
         (f":RATE {rate};", ":RATE?", (f"{period:g}",)),
-        (":NUM:FORM ASCII;", ":NUM:FORM?", ("ASCII",)),
+        (f":NUM:FORM {form};", ":NUM:FORM?", (form,)),
         (f":NUM:NORM:NUM {count};{set_items}", ":NUM:NORM:NUM?", (count,)),
         *(((":STAT:FILT1 FALL;", ":STAT:FILT1?", ("FALL",)),) if settings.sync else ()),
     )
@@ -103,9 +103,15 @@ def _wt200(settings: Settings, _items: tuple[str, ...]) -> tuple[Exchange, ...]:
         *_inputs(":CONF", "LFILT", "FILT", settings),
         _switch(":CONF:AVER:STAT", False),
         (f":SAMP:RATE {period};", ":SAMP:RATE?", (period,)),
-        *(_switch(f":MEAS:ITEM:{name}", True) for name in _WT210_ITEMS),
-        *(_switch(f":MEAS:ITEM:{name}", False) for name in _WT210_OTHERS),
+        *(_switches(_WT210_OTHERS[i : i + 5], False) for i in range(0, len(_WT210_OTHERS), 5)),
+        _switches(_WT210_ITEMS, True),
     )
+
+
+def _switches(names: tuple[str, ...], on: bool) -> Exchange:
+    """Switch items of a WT210, a few in one line."""
+    parts = [_switch(f":MEAS:ITEM:{name}", on) for name in names]
+    return "".join(p[0] for p in parts), ";".join(p[1] for p in parts), (parts[0][2] * len(parts))
 
 
 WT300: Final = Dialect(":NUM:NORM:VAL?", ":INP", ":NUM:NORM?", True, _wt300)

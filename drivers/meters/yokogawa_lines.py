@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 from ..errors import Implausible, OverRange
-from ..scpi import Number, Sentinel, number, parse_line, power_agrees
+from ..formats import Format
+from ..scpi import Number, Sentinel, floats, number, parse_block, parse_line, power_agrees
 from ..wire import Verdict
-from .yokogawa_tables import Settings, step
+from .yokogawa_tables import BY_DEFAULT, Settings, step
 
 __all__ = [
+    "FORMATS",
     "ITEMS",
     "decode",
+    "decode_block",
     "parse_identity",
     "parse_values",
     "refuse_identity",
@@ -21,6 +24,7 @@ __all__ = [
 
 ITEMS: Final = ("U", "I", "P", "LAMB")
 _MOST_OVER: Final = 2.0  # times the range; what lies above cannot be measured on it
+_MOST_BELOW: Final = 0.005  # a consumer's power is not negative; a sign that is one bit may be
 _MAINS_RANGE_V: Final = 150.0
 _MAINS_V: Final = 80.0
 _DEAD_V: Final = 1.0
@@ -55,7 +59,32 @@ def decode(text: str, settings: Settings) -> tuple[dict[str, float], str | None]
             measured on it, or the power contradicts U·I·λ.
 
     """
-    fields = [number(field) for field in text.split(",")]
+    return _decode([number(field) for field in text.split(",")], settings, text)
+
+
+def decode_block(payload: bytes, settings: Settings) -> tuple[dict[str, float], str | None]:
+    """Return the same of a block of floats, whose values are taken to have the range's steps.
+
+    Raises:
+        OverRange, Implausible: as `decode`; a block of another length is implausible, too.
+
+    """
+    values = floats(payload)
+    count = len(ITEMS) * settings.elements + settings.integrate
+    if len(payload) != 4 * count:
+        raise Implausible(f"Expected a block of {count} values; got {len(payload)} bytes.")
+    volt, amp = settings.voltage_range_v, settings.current_range_a
+    steps = [step(s) for s in (volt, amp, volt * amp, 1.0)] * settings.elements
+    steps += [step(volt * amp)] * settings.integrate
+    fields = [
+        v if isinstance(v, Sentinel) else Number(v, s) for v, s in zip(values, steps, strict=True)
+    ]
+    return _decode(fields, settings, str(values))
+
+
+def _decode(
+    fields: Sequence[Number | Sentinel | None], settings: Settings, text: str
+) -> tuple[dict[str, float], str | None]:
     many = settings.elements > 1
     values, fault, total_w = dict[str, float](), None, 0.0
     for element in range(settings.elements):
@@ -103,12 +132,15 @@ def _check(good: Mapping[str, Number], tag: str, settings: Settings, text: str) 
                 f"Expected {name} in steps of {float(step(size)):g}; got {text!r}. "
                 "Was the range changed at the meter?"
             )
-        low = 0.0 if name != f"power{tag}_w" else -_MOST_OVER * size
+        low = 0.0 if name != f"power{tag}_w" else -_MOST_BELOW * size
         if not low <= field.value <= _MOST_OVER * size:
             raise Implausible(f"{name} of {field.value:g} is not measurable on {size:g}: {text!r}.")
     factor = good.get(f"power_factor{tag}")
     if factor is not None and not (abs(factor.value) <= 1.0 and factor.step == step(1.0)):
         raise Implausible(f"Expected a power factor from -1 to 1 of five digits; got {text!r}.")
+    power = good.get(f"power{tag}_w")
+    if factor is not None and power is not None and factor.value < 0 < power.value:
+        raise Implausible(f"Expected a power factor with the sign of the power; got {text!r}.")
     voltage = good.get(f"voltage{tag}_v")
     mains = settings.voltage_range_v >= _MAINS_RANGE_V
     if factor is None and voltage is not None and mains and _DEAD_V < voltage.value < _MAINS_V:
@@ -128,3 +160,27 @@ def parse_values(buffer: bytes) -> Verdict:
 def parse_identity(buffer: bytes) -> Verdict:
     """Judge the first line of `buffer` as an identity."""
     return parse_line(buffer, refuse_identity)
+
+
+FORMATS: Final = {
+    "values": Format(
+        parse_values,
+        (
+            b"103.79E+00,1.0143E+00,105.27E+00,1.0000E+00\n",
+            b"230.12E+00,1.5713E+00,345.0E+00,0.9541E+00\r\n",
+            b"118.83E+00,0.8002E+00,NAN,NAN\n",
+        ),
+        checked=False,
+        decode=lambda payload: decode(payload.decode("ascii"), BY_DEFAULT),
+    ),
+    "identity": Format(parse_identity, (b"YOKOGAWA,WT310E,C3XX00000X,F1.04\n",), checked=False),
+    "block": Format(
+        parse_block,
+        (
+            b"#40012" + bytes.fromhex("43663333 3FC00000 43ACA000"),
+            b"#40016" + bytes.fromhex("43661EB8 3FC9205C 43AC8000 3F743FE6"),
+        ),
+        checked=False,
+        decode=lambda payload: decode_block(payload, BY_DEFAULT),
+    ),
+}

@@ -13,13 +13,15 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import cache
 from typing import Final
 
 from ..accuracy import Accuracy, Conditions
 from ..errors import Unsupported
 from ..reading import Channel
+from ..scpi import power_of_ten
 
-__all__ = ["MODELS", "Model", "Settings", "channels", "ranges_of", "step"]
+__all__ = ["BY_DEFAULT", "MODELS", "Model", "Settings", "channels", "ranges_of", "step"]
 
 _VOLTAGES: Final = (15.0, 30.0, 60.0, 150.0, 300.0, 600.0)
 _CURRENTS: Final = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0)
@@ -70,6 +72,10 @@ class Settings:
     integrate: bool = False
     sync: bool = False
     frequency_filter: bool = True
+    binary: bool = False
+
+
+BY_DEFAULT: Final = Settings(300.0, 5.0, 3, False, 1.0, 1)
 
 
 def ranges_of(model: Model, crest_factor: int) -> tuple[tuple[float, ...], tuple[float, ...]]:
@@ -88,9 +94,10 @@ def ranges_of(model: Model, crest_factor: int) -> tuple[tuple[float, ...], tuple
     )
 
 
+@cache
 def step(range_size: float) -> Fraction:
     """Return the weight of the last of five digits on a range, in the range's unit."""
-    return Fraction(10) ** (math.floor(math.log10(range_size) + 1e-9) - 4)
+    return power_of_ten(math.floor(math.log10(range_size) + 1e-9) - 4)
 
 
 def _mean(

@@ -163,6 +163,20 @@ def test_its_own_watt_hours_are_the_integral() -> None:
     assert bench.device.state == "STOP"
 
 
+def test_floats_in_a_block_say_the_same_as_text() -> None:
+    text, block = Bench(345.0, integrate=True), Bench(345.0, integrate=True, binary=True)
+    for bench in (text, block):
+        bench.meter.read()
+        bench.wait(60.0)
+    assert block.meter.read().values == pytest.approx(text.meter.read().values, rel=1e-7)
+    assert b"#40020" in block.responder.log[-1].answer
+    over = Bench(2000.0, binary=True)
+    with pytest.raises(OverRange):
+        over.meter.read()
+    idle = Bench(2.0, binary=True)
+    assert idle.meter.read().fault == "no-data"
+
+
 def test_an_integration_survives_a_fault_and_not_a_restart() -> None:
     bench = Bench(345.0, integrate=True)
     bench.meter.read()
@@ -364,7 +378,7 @@ def test_a_wt210_is_set_and_read_in_its_own_dialect() -> None:
     assert device.settings["LFILT"] == "1"
     assert meter.read().values["power_w"] == 345.0
     assert meter.ranges() == Ranges(300.0, 2.0)
-    with pytest.raises(Unsupported, match="without integrate and sync"):
+    with pytest.raises(Unsupported, match="without integrate, sync and binary"):
         wt210(integrate=True)
 
 

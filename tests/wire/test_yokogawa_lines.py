@@ -10,7 +10,13 @@ from pathlib import Path
 import pytest
 
 from drivers.errors import DriverError, Implausible, OverRange
-from drivers.meters.yokogawa_lines import decode, parse_values, refuse_identity, refuse_values
+from drivers.meters.yokogawa_lines import (
+    decode,
+    decode_block,
+    parse_values,
+    refuse_identity,
+    refuse_values,
+)
 from drivers.meters.yokogawa_tables import Settings, step
 from drivers.meters.yokogawa_wt import YokogawaWt
 from drivers.ranges import choose
@@ -156,6 +162,9 @@ def test_values_and_what_is_missing() -> None:
         ("930.12E+00,1.5713E+00,345.00E+00,0.9541E+00", "not measurable"),
         ("230.12E+00,1.5713E+00,345.00E+00,1.9541E+00", "power factor"),
         ("-230.12E+00,1.5713E+00,345.00E+00,0.9541E+00", "not measurable"),
+        ("230.12E+00,1.5713E+00,-345.00E+00,0.9541E+00", "not measurable"),
+        ("230.12E+00,1.5713E+00,345.00E+00,-0.9541E+00", "the sign of the power"),
+        ("30.12E+00,0.0000E+00,0.00E+00,NAN", "a mains voltage"),
     ],
 )
 def test_a_value_that_cannot_be_is_a_fault(line: str, words: str) -> None:
@@ -187,6 +196,36 @@ def leaks(reply: bytes, settings: Settings) -> tuple[int, int, float]:
                     worst_w, abs(values.get("power_w", true["power_w"]) - true["power_w"])
                 )
     return accepted, tries, worst_w
+
+
+def test_a_block_of_another_length_or_without_agreement_is_a_fault() -> None:
+    block = bytes.fromhex("43661EB8 3FC9205C 43AC8000 3F743FE6")
+    values, fault = decode_block(block, AT_300_V_2_A)
+    assert fault is None
+    assert values["power_w"] == 345.0
+    for wrong in (block[:12], block + bytes(4), b""):
+        with pytest.raises(Implausible, match="block of 4 values"):
+            decode_block(wrong, AT_300_V_2_A)
+    with pytest.raises(Implausible, match="not voltage times"):
+        decode_block(block[:8] + bytes.fromhex("43758000") + block[12:], AT_300_V_2_A)
+
+
+def test_how_many_corrupted_bytes_of_a_block_go_unnoticed() -> None:
+    """The figures of the driver's docstring; they may only shrink."""
+    block = bytes.fromhex("43661EB8 3FC9205C 43AC8000 3F743FE6")
+    true, _ = decode_block(block, AT_300_V_2_A)
+    accepted, worst_w = 0, 0.0
+    for at in range(16):
+        for byte in set(range(256)) - {block[at]}:
+            try:
+                values, _ = decode_block(
+                    block[:at] + bytes((byte,)) + block[at + 1 :], AT_300_V_2_A
+                )
+            except DriverError:
+                continue
+            accepted += 1
+            worst_w = max(worst_w, abs(values.get("power_w", 345.0) - true["power_w"]))
+    assert (accepted <= 1080, worst_w <= 0.047) == (True, True)
 
 
 def test_how_many_corrupted_bytes_go_unnoticed() -> None:
