@@ -63,3 +63,7 @@ meters-table: install  ## write the catalogue of meters into README.md
 .PHONY: fuzz
 fuzz: install  ## 10 million bytes that no meter sends through every wire format (about half an hour)
 	PYTHONPATH=. $(BIN)/python -m tests.wire.fuzz
+
+.PHONY: meter-speed
+meter-speed: install  ## what reading costs: a PowerSensor3 at 20 kHz, an exchange of Modbus (three minutes)
+	PYTHONPATH=. $(BIN)/python benchmarks/meter_speed.py

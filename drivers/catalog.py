@@ -314,6 +314,20 @@ CATALOG: Final[tuple[Entry, ...]] = (
             ("calc", "tests/tapes/powerspy2_computed.tape"),
         ),
     ),
+    Entry(
+        model="pm-line",
+        family="Microcontroller that speaks the pm line",
+        manufacturer="anybody",
+        interfaces=("USB serial", "UART", "socket://"),
+        quantities=("voltage", "current"),
+        driver=".meters.pm_line:PmLine",
+        emulator=".emulators.pm_line:PmLineEmulator",
+        evidence=(
+            ("spec", "CONTRIBUTING.md, A meter of your own"),
+            ("calc", "tests/wire/test_pm_line.py"),
+            ("calc", "tests/tapes/pm_line_computed.tape"),
+        ),
+    ),
     # Behind those that take single bytes as commands: its questions hold some of them.
     *(
         Entry(

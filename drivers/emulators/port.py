@@ -72,12 +72,18 @@ class PtyPort:
         self._master, self._slave = os.openpty()
         tty.setraw(self._slave)
         os.set_blocking(self._master, False)
+        self._point_to(os.ttyname(self._slave))
+
+    def _point_to(self, target: str) -> None:
         temporary = self.path.with_name(f".{self.path.name}.{os.getpid()}")
-        temporary.symlink_to(os.ttyname(self._slave))
+        temporary.symlink_to(target)
         temporary.replace(self.path)
 
     def unplug(self) -> None:
         """Make the port vanish under its client's hands; the name stays, pointing nowhere."""
+        if self._master is not None and self.path.is_symlink():
+            # Not to the old pty: the system gives its number to the next one that asks.
+            self._point_to(f".{self.path.name}.unplugged")
         for descriptor in (self._master, self._slave):
             if descriptor is not None:
                 os.close(descriptor)

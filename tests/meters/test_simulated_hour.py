@@ -50,7 +50,7 @@ HARMLESS = {"noise", "mid_stream", "echo", "double", "trickle", "held", "counter
 AFTERMATH = {"counter_reset", "reboot", "unplug"}
 
 # They talk from power-up on, and nothing that may be sent to them stops that; may only shrink.
-NEVER_QUIET = {"smartpower3"}
+NEVER_QUIET = {"smartpower3", "pm-line"}
 
 POLLED = [e for e in CATALOG if not hasattr(driver_of(e), "read_block")]
 STREAMED = [e for e in CATALOG if hasattr(driver_of(e), "read_block")]
