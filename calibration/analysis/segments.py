@@ -16,13 +16,13 @@ import numpy as np
 import numpy.typing as npt
 
 from ..errors import InputError, RunError
-from ..plans.steadiness import SLOPE_PER_MIN, thermal_trend
-from .alignment import Lag, alignment_uncertainty, estimate_lag, power_slope
+from .alignment import estimate_lag
 from .energy import EnergyCurve, Pieces, pieces
 from .findings import run_findings
+from .lagged import lag_matters, lag_u_w, shift_ns_of
 from .points import InputColumn, Points, concatenate
 from .reference import LEAST_OBSERVED_SHARE, aliasing_u_w, power_factor_of, reference_of
-from .steady import steady_stretches
+from .steady import steady_stretches, unsettled
 
 if TYPE_CHECKING:
     from ..recording.reader import Run, Series
@@ -72,7 +72,7 @@ def _points(run: Run, segments: str, reference: str | None, align: bool) -> Poin
     boundary = run.descriptors[meter.stream].boundary or "psu_ac_input"
     power, u_w, duration, start = _reference_means(cut, groups, meter)
     inputs, notes = _inputs(run, meter, cut, groups, align)
-    notes += _unsettled(run, cut, groups)
+    notes += unsettled(run, cut, [g.index for g in groups if not g.block])
     share = meter.channel.observed_share
     if share < LEAST_OBSERVED_SHARE:
         notes += (
@@ -171,32 +171,6 @@ def _groups(run: Run, cut: Pieces, segments: str, resolution: float | None) -> l
     raise InputError(f"--segments: expected steps, steady or windows:SECONDS; got {segments!r}.")
 
 
-def _unsettled(run: Run, cut: Pieces, groups: Sequence[_Group]) -> tuple[str, ...]:
-    """Say where a machine was not thermally steady, by the criterion that ends a warm-up.
-
-    A step is shorter than the minute that the criterion looks at, so its own length is looked at.
-    One step in twenty drifts by chance; three, and one in seven, do not.
-    """
-    notes = []
-    if any(s.achieved.get("steady") is False for s in run.steps):
-        notes.append("the warm-up ended before the machine was thermally steady")
-    drifts = []
-    for group in groups:
-        if not group.block:
-            t_s = 0.5 * (cut.start_ns[group.index] + cut.end_ns[group.index]) / _NS
-            power_w = cut.energy_j[group.index] / cut.duration_s[group.index]
-            trend = thermal_trend(t_s.tolist(), power_w.tolist(), span_s=float(np.ptp(t_s)))
-            if math.isfinite(trend.per_min) and not trend.steady:
-                drifts.append(100 * trend.per_min)
-    if len(drifts) >= max(3, len(groups) / 7):
-        worst = max(drifts, key=abs)
-        notes.append(
-            f"{len(drifts)} of {len(groups)} steps drift by more than {100 * SLOPE_PER_MIN:g} % a "
-            f"minute (up to {worst:+.1f} %): the machine was not thermally steady"
-        )
-    return tuple(notes)
-
-
 def _marked(run: Run) -> bool:
     """Whether a run has steps that measure: not only preambles, warm-ups and observation."""
     return any(s.t_end_ns - s.t_start_ns > s.settle_s * _NS for s in run.steps)
@@ -280,8 +254,8 @@ def _inputs(
         shift_ns = np.zeros(cut.start_ns.size)
         if align:
             lag = estimate_lag(cut, own)
-            if _matters(lag, cut):
-                shift_ns = _shift_ns(lag, cut)
+            if lag_matters(lag, cut):
+                shift_ns = shift_ns_of(lag, cut)
                 notes.append(
                     f"{key} lags {meter.stream} by {lag.offset_s:+.3f} s "
                     f"(u {lag.u_s:.3f} s); shifted accordingly"
@@ -301,26 +275,10 @@ def _inputs(
             source=descriptor.source,
             lag=lag,
             constant=_constant(value[np.isfinite(value)]),
-            u=_lag_u(lag, own, cut, groups, applied=bool(np.any(shift_ns))),
+            u=lag_u_w(lag, own, cut, [g.index for g in groups], applied=bool(np.any(shift_ns))),
             observed_share=series.channel.observed_share,
         )
     return found, tuple(notes)
-
-
-def _lag_u(
-    lag: Lag | None, own: Pieces, cut: Pieces, groups: Sequence[_Group], *, applied: bool
-) -> Floats | None:
-    """Return what the lag's uncertainty adds to each mean of an input; None where nothing is known.
-
-    Nothing in the middle of a plateau, something where a point begins or ends near an edge. A lag
-    that was found and not applied leaves itself behind: its whole size counts.
-    """
-    if lag is None or not lag.resolved:
-        return None
-    begin = cut.start_ns[[g.index[0] for g in groups]]
-    end = cut.end_ns[[g.index[-1] for g in groups]]
-    u = alignment_uncertainty(lag, own, begin, end)
-    return u if applied else np.hypot(u, power_slope(own, begin, end) * lag.offset_s)
 
 
 def _scope(key: str, scope: tuple[str, ...]) -> tuple[str, ...]:
@@ -344,26 +302,6 @@ def _other_meters(run: Run, reference: str) -> dict[str, tuple[str, str]]:
         if stream != reference and "power_w" in names:
             others[stream] = (stream, "power_w")
     return others
-
-
-def _matters(lag: Lag, cut: Pieces) -> bool:
-    """Whether a lag is established and large enough to be worth a shift.
-
-    Rows that share one time column have no lag; what the fit finds there is noise. A lag below
-    three of its uncertainties, or below 2 % of the meter's window, stays unapplied (its effect on
-    a window without an edge is nil, on one with an edge below the window's own uncertainty).
-    """
-    if not lag.resolved:
-        return False
-    window_s = float(np.median(cut.duration_s))
-    return abs(lag.offset_s) > 3 * lag.u_s and abs(lag.offset_s) > 0.02 * window_s
-
-
-def _shift_ns(lag: Lag, cut: Pieces) -> Floats:
-    """Return by how much each meter window is shifted, ns: with the skew once it is established."""
-    known = math.isfinite(lag.skew) and abs(lag.skew) > 3 * lag.u_skew
-    middle = 0.5 * (cut.start_ns + cut.end_ns)
-    return _NS * (lag.at(middle) if known else np.full(middle.shape, lag.offset_s))
 
 
 def _means(

@@ -12,14 +12,14 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, Protocol, cast
+from typing import Final, cast
 
 from ..estimators import Estimator, PushedEstimator
 from ..instruments import Meter, StreamingMeter
 from ..plans import IDLE, Due, Plan, due
 from ..recording.documents import Fault, Step
 from ..recording.writer import ExitStatus, RunWriter, StreamWriter
-from ..workloads import WorkloadRunner
+from ..workloads import Load, WorkloadRunner
 from .describe import descriptor_from_meter, identity_of, is_streaming
 from .interrupts import Interrupts
 from .polled import MeterSampler, PolledSampler
@@ -33,24 +33,6 @@ __all__ = ["AnyEstimator", "AnyMeter", "Snapshot", "record"]
 
 AnyMeter = Meter | StreamingMeter
 AnyEstimator = Estimator | PushedEstimator
-
-
-class Load(Protocol):
-    """Whatever makes the machine work: a `WorkloadRunner`, or the machine of a simulation."""
-
-    @property
-    def ended(self) -> bool:
-        """Return whether what was started has ended by itself."""
-        ...
-
-    def start(self, name: str, level: float) -> None:
-        """Start a workload."""
-        ...
-
-    def stop(self) -> Mapping[str, Any]:
-        """Stop it and say what was done."""
-        ...
-
 
 _FRAME_S: Final = 0.25
 _LOOK_S: Final = 0.1

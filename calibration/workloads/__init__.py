@@ -1,6 +1,15 @@
 """The load generators: what the machine does while it is measured."""
 
 from .catalog import STRESS_NG, WORKLOADS, Workload, available_cores, workload
+from .load import Load
 from .runner import WorkloadRunner
 
-__all__ = ["STRESS_NG", "WORKLOADS", "Workload", "WorkloadRunner", "available_cores", "workload"]
+__all__ = [
+    "STRESS_NG",
+    "WORKLOADS",
+    "Load",
+    "Workload",
+    "WorkloadRunner",
+    "available_cores",
+    "workload",
+]
