@@ -56,8 +56,10 @@ class WindowedPower:
             self._count += 1
             self._recent.append(power_w)
             if self._counts(power_w):
-                self.imported_j += max(power_w, 0.0) * self._step_s
-                self.exported_j -= min(power_w, 0.0) * self._step_s
+                if power_w >= 0:
+                    self.imported_j += power_w * self._step_s
+                else:
+                    self.exported_j -= power_w * self._step_s
             if self._count % self._steps == 0:
                 self.shown_w = sum(self._recent) / len(self._recent)
                 self._refreshed_s = end_s

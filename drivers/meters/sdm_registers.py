@@ -188,7 +188,8 @@ def decode(block: Block, registers_: bytes, *, low_first: bool = False) -> dict[
 def _values(block: Block, registers_: bytes, low_first: bool) -> dict[str, float]:
     numbers = floats(registers_, low_first=low_first)
     return {
-        channel.name: numbers[(register - block.first) // 2] * float(channel.scale)
+        channel.name: numbers[(register - block.first) // 2]
+        * channel.scale.numerator  # all are whole
         for register, channel in block.table
     }
 
