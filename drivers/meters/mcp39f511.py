@@ -129,12 +129,13 @@ class Mcp39f511:
         """
         self._in_step = False
         block = self._block().payload
-        decode(self._variant, block, self._watts())
+        line_hz = decode(self._variant, block, self._watts())["frequency_hz"]
         found = {"model": self.model, "proof": "ranges and mains at their addresses"}
         if self._variant.first == 0x02:  # the block begins with them
             found["status"] = f"0x{int.from_bytes(block[0:2], 'little'):04X}"
             found["version"] = f"0x{int.from_bytes(block[2:4], 'little'):04X}"
         if self._setting is not None:
+            self._describe(self._setting, min((50.0, 60.0), key=lambda hz: abs(hz - line_hz)))
             found["accumulation_interval"] = str(self._setting.interval)
             found["ranges"] = " ".join("/".join(map(str, r)) for r in self._setting.ranges)
         return found
@@ -201,8 +202,11 @@ class Mcp39f511:
                     "it with the maker's tool, or give power_lsb_w where only that of P is unknown."
                 )
         self._setting = setting
-        # The line's own frequency would be known after a reading only; 50 Hz gives the longer.
-        self._window_s = 2**setting.interval / 50.0
+        self._describe(setting, line_hz=50.0)  # until the line has told; 50 Hz gives the longer
+
+    def _describe(self, setting: Setting, line_hz: float) -> None:
+        """Give the channels their window and what a count of power is worth."""
+        self._window_s = 2**setting.interval / line_hz
         watts = iter(self._watts())
         self.channels = tuple(
             replace(

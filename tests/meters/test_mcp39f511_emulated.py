@@ -90,6 +90,12 @@ def test_the_accumulation_becomes_the_window(interval: int, window_s: float) -> 
     assert rig.meter.read().t_request_ns - before_ns >= round(window_s * 1e9)
 
 
+def test_the_window_is_that_of_the_line() -> None:
+    rig = Rig(Mcp39f511Device(100.0, frequency_hz=60.1))
+    rig.meter.identify()
+    assert {c.window_s for c in rig.meter.channels} == {16 / 60}
+
+
 @pytest.mark.parametrize("interval", [0, 17])
 def test_an_impossible_accumulation_is_refused(interval: int) -> None:
     device = Mcp39f511Device(100.0)

@@ -15,23 +15,28 @@ minimalmodbus = pytest.importorskip("minimalmodbus")
 pymodbus = pytest.importorskip("pymodbus")
 
 
+def pzem(link: str | None = None) -> Pzem004tEmulator:
+    return Pzem004tEmulator(15_948.7, power_factor=0.99, energy_wh=70_000, wander_v=0.0, link=link)
+
+
 @pytest.fixture
 def emulator() -> Iterator[Pzem004tEmulator]:
-    with Pzem004tEmulator(15_948.7, power_factor=0.99, energy_wh=70_000) as emulator:
+    with pzem() as emulator:
         yield emulator
 
 
-def test_minimalmodbus_reads_the_emulator(emulator: Pzem004tEmulator) -> None:
-    meter = minimalmodbus.Instrument(emulator.path, 1)
-    meter.serial.baudrate = 9600
-    meter.serial.timeout = 0.5
-    swapped = minimalmodbus.BYTEORDER_LITTLE_SWAP
-    assert meter.read_register(0, 1, functioncode=4) == 230.0
-    assert meter.read_long(3, functioncode=4, byteorder=swapped) == 159_487
-    assert meter.read_long(5, functioncode=4, byteorder=swapped) == 70_000
-    with pytest.raises(minimalmodbus.IllegalRequestError):
-        meter.read_register(77, functioncode=4)
-    meter.serial.close()
+@pytest.mark.parametrize("link", [None, "socket://127.0.0.1:0"])
+def test_minimalmodbus_reads_the_emulator(link: str | None) -> None:
+    with pzem(link) as emulator:
+        port = serial.serial_for_url(emulator.path, baudrate=9600, timeout=0.5)
+        meter = minimalmodbus.Instrument(port, 1)
+        swapped = minimalmodbus.BYTEORDER_LITTLE_SWAP
+        assert meter.read_register(0, 1, functioncode=4) == 230.0
+        assert meter.read_long(3, functioncode=4, byteorder=swapped) == 159_487
+        assert meter.read_long(5, functioncode=4, byteorder=swapped) == 70_000
+        with pytest.raises(minimalmodbus.IllegalRequestError):
+            meter.read_register(77, functioncode=4)
+        port.close()
 
 
 def test_pymodbus_reads_the_emulator(emulator: Pzem004tEmulator) -> None:
