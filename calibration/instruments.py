@@ -73,6 +73,7 @@ from drivers.masking import RULE as MASKING_RULE  # noqa: E402
 from drivers.masking import Masker  # noqa: E402
 from drivers.playing import TapeServer  # noqa: E402
 from drivers.probing import Found, ask_port, candidates  # noqa: E402
+from drivers.ranges import ranging_run  # noqa: E402
 from drivers.tape import Recorder, TapeError, load_tape  # noqa: E402
 
 if TYPE_CHECKING:
@@ -130,6 +131,7 @@ __all__ = [
     "open_meter",
     "options_of",
     "processes",
+    "ranging_run",
     "serial_ports",
     "split_address",
     "start_emulator",

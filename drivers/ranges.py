@@ -21,7 +21,15 @@ from typing import Final, Protocol
 
 from .errors import DriverError, Unsupported
 
-__all__ = ["CURRENT_MARGIN", "Ranges", "Ranging", "choose", "findings", "ranging_run"]
+__all__ = [
+    "CURRENT_MARGIN",
+    "Ranges",
+    "Ranging",
+    "RangingResult",
+    "choose",
+    "findings",
+    "ranging_run",
+]
 
 CURRENT_MARGIN: Final = 1.1
 _MOST_UNCERTAIN: Final = 0.01
@@ -35,6 +43,20 @@ class Ranges:
     current_a: float
     voltage_auto: bool = False
     current_auto: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class RangingResult:
+    """What a ranging run saw, in V and A, in how many samples, and the ranges that follow.
+
+    `without_number` is how many samples had none, as happens while a range changes.
+    """
+
+    largest_voltage_v: float
+    largest_current_a: float
+    samples: int
+    without_number: int
+    ranges: Ranges
 
 
 class Ranging(Protocol):
@@ -108,8 +130,10 @@ def findings(
     return tuple(found)
 
 
-def ranging_run(meter: Ranging, samples: int, *, wait: Callable[[], None] = lambda: None) -> Ranges:
-    """Read `samples` times on automatic ranges, restore the ranges, return those to fix.
+def ranging_run(
+    meter: Ranging, samples: int, *, wait: Callable[[], None] = lambda: None
+) -> RangingResult:
+    """Read `samples` times on automatic ranges, restore the ranges, and say which to fix.
 
     `wait` is called before every sample (until the next update of the instrument). Samples without
     a number, which a change of range produces, are left out.
@@ -137,11 +161,14 @@ def ranging_run(meter: Ranging, samples: int, *, wait: Callable[[], None] = lamb
         meter.set_ranges(before)
     if not voltages:
         raise failure or Unsupported(f"Expected at least one sample; got {samples}.")
-    return choose(
+    chosen = choose(
         voltages,
         currents,
         voltage_ranges_v=meter.voltage_ranges_v,
         current_ranges_a=meter.current_ranges_a,
+    )
+    return RangingResult(
+        max(voltages), max(currents), len(voltages), samples - len(voltages), chosen
     )
 
 

@@ -27,6 +27,7 @@ COMMAND_MODULES: Final = (
     "meters",
     "emulate",
     "tape",
+    "ranging",
     "plan",
     "record",
     "runs",

@@ -102,7 +102,7 @@ def test_a_late_answer_is_never_taken_for_the_next_one(late_s: float) -> None:
 def test_a_ranging_run_fixes_the_next_ranges_and_restores_the_first() -> None:
     bench = Bench(lambda t_s: 300.0 + 100.0 * math.sin(t_s), current_range_a=30.0)
     bench.meter.identify()
-    assert ranging_run(bench.meter, 30, wait=bench.wait) == Ranges(300.0, 3.0)
+    assert ranging_run(bench.meter, 30, wait=bench.wait).ranges == Ranges(300.0, 3.0)
     assert bench.meter.ranges() == Ranges(300.0, 30.0)
     bench.meter.set_ranges(Ranges(300.0, 3.0))
     assert bench.meter.read().values["power_w"] > 0

@@ -284,7 +284,7 @@ def test_a_ranging_run_fixes_the_next_ranges_and_restores_the_first() -> None:
     bench = Bench(lambda t_s: 320.0 + 100.0 * math.sin(t_s), current_range_a=20.0)
     bench.meter.identify()
     before = bench.meter.ranges()
-    chosen = ranging_run(bench.meter, 30, wait=bench.wait)
+    chosen = ranging_run(bench.meter, 30, wait=bench.wait).ranges
     assert chosen == Ranges(300.0, 5.0)  # 1.9 A times 1.1 is more than 2 A
     assert bench.meter.ranges() == before == Ranges(300.0, 20.0)
     bench.meter.set_ranges(chosen)

@@ -25,6 +25,7 @@ ELSEWHERE = {
     "meters",
     "meters-asked",
     "power-profile",
+    "ranging",
     "record",
     "run",
     "tape-record",
