@@ -8,7 +8,8 @@ The rule, which every tape recorded by `wattcal tape record` states in its head:
 - `*IDN?` (IEEE 488.2, 10.14: maker, model, serial number, firmware): of the serial number each
   digit becomes 0 and each letter X, there and wherever the same serial number comes again.
 - A format with another identity brings its own rule: a function `mask` in the driver's module, of
-  (question, answer), both masked so far, which returns an answer of the same length.
+  (question, answer), both masked so far, which returns an answer of the same length. Those of the
+  Modbus meters put the masked unit id also where a register holds it, and 0 for a serial number.
 
 Lengths never change, so a tape parses, times and replays as what was recorded.
 """
@@ -18,13 +19,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final, TypeAlias
 
-from .modbus import crc16, framed
+from .modbus import READ_HOLDING, crc16, framed, parse_answer, read_request
+from .wire import Frame
 
-__all__ = ["RULE", "Mask", "Masker"]
+__all__ = ["RULE", "Mask", "Masker", "mask_registers"]
 
 RULE: Final = (
     "unit ids are 1, 2, ... in the order of appearance with valid checksums; serial numbers of "
-    "*IDN? are 0 for a digit and X for a letter"
+    "*IDN? are 0 for a digit and X for a letter, those in registers 0"
 )
 Mask: TypeAlias = Callable[[bytes, bytes], bytes]
 
@@ -93,6 +95,37 @@ class Masker:
         if len(fields) >= 3 and len(fields[2].strip()) > 1:
             serial = fields[2].strip()
             self._serials[serial] = bytes(_blank(c) for c in serial)
+
+
+def mask_registers(
+    question: bytes,
+    answer: bytes,
+    *,
+    first: int,
+    count: int,
+    change: Callable[[int, bytes], bytes],
+) -> bytes:
+    """Return an answer with holding registers that are an identity changed, checksums valid again.
+
+    For a driver's `mask`: `question` must have asked for `count` registers from `first` on, else
+    the answer stays. `change` makes of (unit id, the registers' bytes) as many other bytes. A torn
+    or damaged answer may hold a part of the identity, so without a whole frame all is zeros.
+    """
+    asked = read_request(0, READ_HOLDING, first, count)[1:6]
+    if question[1:6] != asked or not answer:
+        return answer
+    at, found, out = 0, False, bytearray(answer)
+    while at < len(answer):
+        verdict = parse_answer(answer[at:], address=None, function=READ_HOLDING, count=count)
+        if isinstance(verdict, Frame):
+            head = answer[at : at + 3]
+            if not head[1] & 0x80:
+                masked = framed(head + change(head[0], answer[at + 3 : at + 3 + 2 * count]))
+                out[at : at + verdict.length] = masked
+            at, found = at + verdict.length, True
+        else:
+            at += 1
+    return bytes(out) if found else bytes(len(answer))
 
 
 def _blank(character: int) -> int:

@@ -149,14 +149,15 @@ def _head(model: str, port: str, arguments: argparse.Namespace) -> Mapping[str, 
     device = str(Path(port).resolve())
     known = {p.device: p for p in serial_ports()}.get(device)
     evidence = arguments.evidence
-    if "://" in port and evidence is None:
+    scheme = port.partition(":")[0] if ":" in port and not port.startswith("/") else ""
+    if scheme and evidence is None:
         raise InputError(
             f"Say what is behind {port}: --evidence real for a meter, calc for an emulated one."
         )
     defaults = {o.name: o.default or "" for o in options_of(model)}
     given = dict(p.partition("=")[::2] for p in arguments.address.partition("?")[2].split("&"))
     timer = "none" if known is None or known.latency_ms is None else f"{known.latency_ms} ms"
-    adapter = port.partition("://")[0] if "://" in port else "pseudo-terminal"
+    adapter = scheme or "pseudo-terminal"
     if known is not None:
         adapter = " ".join(x for x in (known.usb_id, known.bridge, known.driver) if x)
     line = [given.get(n, defaults.get(n, "")) for n in ("baud", "parity", "stopbits")]

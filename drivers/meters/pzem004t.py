@@ -40,6 +40,7 @@ from typing import Final
 from ..errors import Implausible, OverRange, Transient, Unsupported
 from ..formats import Format
 from ..held import CounterWatch, HeldWatch
+from ..masking import mask_registers
 from ..modbus import (
     READ_HOLDING,
     READ_INPUT,
@@ -50,7 +51,7 @@ from ..modbus import (
 )
 from ..reading import Accuracy, Channel, Reading
 from ..transport import Transport
-from ..wire import Frame, Verdict, ask
+from ..wire import Verdict, ask
 
 __all__ = [
     "ANY_ADDRESS",
@@ -157,10 +158,13 @@ def decode(block: bytes) -> dict[str, float]:
 
 def mask(question: bytes, answer: bytes) -> bytes:
     """Put the masked unit id of an answer also where the settings hold it, for a tape."""
-    settings = parse_answer(answer, address=None, function=READ_HOLDING, count=2)
-    if question[1:6] != bytes((READ_HOLDING, 0, 1, 0, 2)) or not isinstance(settings, Frame):
-        return answer
-    return framed(answer[:5] + bytes((0, answer[0])))
+    return mask_registers(
+        question,
+        answer,
+        first=1,
+        count=2,
+        change=lambda unit, block: block[:2] + unit.to_bytes(2, "big"),
+    )
 
 
 FORMATS: Final = {

@@ -44,6 +44,7 @@ Quirks
 
 from __future__ import annotations
 
+import struct
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -52,6 +53,7 @@ from typing import Final
 
 from ..errors import DeviceError, Refused, Transient, Unsupported
 from ..held import CounterWatch, HeldWatch
+from ..masking import mask_registers
 from ..modbus import READ_HOLDING, parse_answer, read_request, registers
 from ..reading import Channel, Reading
 from ..transport import Transport
@@ -73,6 +75,21 @@ _METER_ID: Final = 0x0014
 _SERIAL: Final = 0xFC00  # u32 serial number, u16 meter code, u16 software version
 _METER_CODES: Final = {0x0020: "sdm120"}
 _REST_S: Final = {"sdm72d": 0.5}
+
+
+def mask(question: bytes, answer: bytes) -> bytes:
+    """Put the masked unit id also where a register holds it, and 0 for the serial number."""
+    answer = mask_registers(question, answer, first=_METER_ID, count=2, change=_same_order)
+    return mask_registers(
+        question, answer, first=_SERIAL, count=4, change=lambda _, block: bytes(4) + block[4:]
+    )
+
+
+def _same_order(unit: int, block: bytes) -> bytes:
+    """Return the unit id as a float in the word order of what stands there."""
+    number = struct.pack(">f", unit)
+    is_id = 1 <= floats(block)[0] <= 247
+    return number if is_id else number[2:] + number[:2]
 
 
 class EastronSdm:
