@@ -28,6 +28,9 @@ _ROWS_AT_MOST: Final = 1 << 21
 class StreamWriter:
     """The growing file of one stream; every method may be called from any thread.
 
+    Whoever appends does not wait for the disk until far too many rows wait in memory: a streaming
+    instrument does not wait either, and the kernel holds a fifth of a second of it.
+
     A row whose channels are not all there carries a fault: the one that is given, else `missing`.
     """
 
@@ -39,6 +42,7 @@ class StreamWriter:
         self._names = tuple(c.name for c in descriptor.channels)
         self._streamed = descriptor.arrival == "streamed"
         self._windows = windows
+        self._disk = threading.Lock()  # one thread writes; taken before the guard, never inside
         self._guard = threading.Lock()
         self._file: AppendFile | None = None
         self._rows: list[tuple[Any, ...]] = []
@@ -50,6 +54,8 @@ class StreamWriter:
 
     def open(self) -> None:
         """Create the file and write the schema message."""
+        # The first conversion loads pandas, which takes longer than a kernel keeps a fast stream.
+        pa.array(np.empty(0))
         with self._guard:
             self._file = AppendFile(self._path)
             self._file.append(self.schema.serialize().to_pybytes())
@@ -84,6 +90,7 @@ class StreamWriter:
             self._count(fault)
             self._rows.append((t_request_ns, t_reply_ns, *ticks, *window, *row, fault))
             self._grown(1)
+        self._relieve()
 
     def append_block(
         self,
@@ -162,6 +169,7 @@ class StreamWriter:
             self._collect()
             self._batches.append(batch)
             self._grown(batch.num_rows)
+        self._relieve()
 
     def flush(self, *, older_than_s: float = 0.0) -> None:
         """Hand what waits to the kernel as one batch, if its first row is that old.
@@ -170,47 +178,59 @@ class StreamWriter:
             RunError: the disk refuses; the rows go on waiting.
 
         """
-        with self._guard:
-            if self._oldest_s is None or time.monotonic() - self._oldest_s < older_than_s:
-                return
+        with self._disk:
+            with self._guard:
+                if self._oldest_s is None or time.monotonic() - self._oldest_s < older_than_s:
+                    return
             self._flush()
 
     def sync(self) -> None:
         """Wait until what was flushed has reached the disk."""
-        with self._guard:
-            dirty, self._dirty, file = self._dirty, False, self._file
-        if dirty and file is not None and not self._closed:
-            file.sync()
+        with self._disk:
+            with self._guard:
+                dirty, self._dirty, file = self._dirty, False, self._file
+            if dirty and file is not None and not self._closed:
+                file.sync()
 
     def close(self) -> None:
         """Flush, mark the end of the stream and close the file; closing twice is harmless."""
-        with self._guard:
-            if self._closed or self._file is None:
-                return
-            if self._waiting:
+        with self._disk:
+            while not self._closed and self._file is not None:
                 self._flush()
-            self._file.append(END_OF_STREAM)
-            self._file.sync()
-            self._closed = True
-            self._file.close()
+                with self._guard:
+                    if self._waiting:
+                        continue  # of somebody who appended meanwhile
+                    self._file.append(END_OF_STREAM)
+                    self._file.sync()
+                    self._closed = True
+                    self._file.close()
 
     def _count(self, fault: str | None) -> None:
         if fault is not None:
             self.fault_counts[fault] = self.fault_counts.get(fault, 0) + 1
 
     def _grown(self, rows: int) -> None:
-        """Note that rows wait (the guard is held); flush early when they are many."""
+        """Note that rows wait (the guard is held)."""
         if self._closed or self._file is None:
             raise RunError(f"Stream {self.descriptor.stream} is closed; nothing can be added.")
         if self._oldest_s is None:
             self._oldest_s = time.monotonic()
         self._waiting += rows
-        if self._waiting >= _ROWS_PER_BATCH:
-            try:
-                self._flush()
-            except RunError:
-                if self._waiting >= _ROWS_AT_MOST:
-                    raise
+
+    def _relieve(self) -> None:
+        """Flush early when many rows wait, unless somebody writes; wait for it when too many do."""
+        if self._waiting < _ROWS_PER_BATCH:
+            return
+        too_many = self._waiting >= _ROWS_AT_MOST
+        if not self._disk.acquire(blocking=too_many):
+            return
+        try:
+            self._flush()
+        except RunError:
+            if too_many:
+                raise
+        finally:
+            self._disk.release()
 
     def _collect(self) -> None:
         """Turn the single rows that wait into a batch, so that order is kept."""
@@ -222,23 +242,29 @@ class StreamWriter:
         self._rows = []
 
     def _flush(self) -> None:
-        file = self._file
-        if file is None:
-            return
-        self._collect()
-        # One message per flush, but none so large that a cut would lose much.
-        table = pa.Table.from_batches(self._batches, self.schema).combine_chunks()
-        waiting = table.to_batches(max_chunksize=2 * _ROWS_PER_BATCH)
-        while waiting:
-            try:
+        """Write what waits (the disk is held, the guard is not); what fails goes on waiting."""
+        with self._guard:
+            file = self._file
+            if file is None or self._closed:
+                return
+            self._collect()
+            waiting, self._batches = self._batches, []
+            oldest_s, self._oldest_s = self._oldest_s, None
+        try:
+            # One message per flush, but none so large that a cut would lose much.
+            table = pa.Table.from_batches(waiting, self.schema).combine_chunks()
+            waiting = table.to_batches(max_chunksize=2 * _ROWS_PER_BATCH)
+            while waiting:
                 file.append(waiting[0].serialize().to_pybytes())
-            except RunError:
-                self._batches = waiting
-                self._waiting = sum(b.num_rows for b in waiting)
-                raise
-            waiting.pop(0)
-            self._dirty = True
-        self._batches, self._waiting, self._oldest_s = [], 0, None
+                rows = waiting.pop(0).num_rows
+                with self._guard:
+                    self._waiting -= rows
+                    self._dirty = True
+        finally:
+            if waiting:
+                with self._guard:
+                    self._batches = waiting + self._batches
+                    self._oldest_s = oldest_s
 
 
 def _sparse(texts: Mapping[int, str], n: int) -> pa.Array:
