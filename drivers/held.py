@@ -1,4 +1,4 @@
-"""Two watches over what an instrument says: that it does not repeat itself, nor a counter fall.
+"""Watches over what an instrument says: that it does not repeat itself, nor a counter fall or stop.
 
 A meter polled faster than it refreshes answers the same again, and that is no fault. A meter
 whose measuring side has died, or a cache in front of it, answers the same for ever: a recording
@@ -24,7 +24,7 @@ from typing import Final
 
 from .errors import CounterReset, Held
 
-__all__ = ["CounterWatch", "HeldWatch"]
+__all__ = ["CounterWatch", "HeldWatch", "StalledWatch"]
 
 _LEAST_RECORDS: Final = 3
 _REFRESHES: Final = 60
@@ -65,6 +65,38 @@ class HeldWatch:
             raise Held(
                 f"{', '.join(self._fields)} have not moved for {held_ns * 1e-9:.0f} s; the meter "
                 "repeats itself. Switch it off and on again, and check its measuring side."
+            )
+
+
+class StalledWatch:
+    """Notices a counter that stands still although the rate that it counts says that it must not.
+
+    `step` is the counter's resolution in its own unit; a rate that is measured beside it, per
+    second, makes it due. A counter may stand still for `steps` of them.
+    """
+
+    def __init__(self, name: str, *, step: float, steps: float = 5.0) -> None:
+        self._name, self._most = name, steps * step
+        self._value: float | None = None
+        self._last_ns = 0
+        self._due = 0.0
+
+    def check(self, t_ns: int, value: float, rate_per_s: float) -> None:
+        """Take note of the counter and of the rate that arrived at `t_ns` (monotonic).
+
+        Raises:
+            Held: the counter has not moved while the rate made it due.
+
+        """
+        if value != self._value:
+            self._value, self._due = value, 0.0
+        else:
+            self._due += max(rate_per_s, 0.0) * (t_ns - self._last_ns) * 1e-9
+        self._last_ns = t_ns
+        if self._due > self._most:
+            raise Held(
+                f"{self._name} stands at {value:g}, although {self._due:g} more were due; it has "
+                "stopped counting."
             )
 
 

@@ -3,7 +3,9 @@
 An instrument that answers in the order of the questions, without numbering its answers, shifts
 every later answer by one once a single answer came too late. So after any failure, and before the
 next question, the instrument is asked who it is: that answer is recognisable, and whatever comes
-before it belongs to the past. Source of the danger: the ranging log of a WT310E in
+before it belongs to the past. That holds for answers that take up to three times `reply_s`: one
+that outlives even the quiet time after a failure may meet its own question, asked again. Source of
+the danger: the ranging log of a WT310E in
 mlcommons/inference_results_v2.0@425a0d3, where the answer to a query of ranges was taken for data.
 """
 

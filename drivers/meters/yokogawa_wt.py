@@ -32,8 +32,8 @@ Quirks
 - A power below zero (more than 0.5 % of the range) is a fault: an input wired the wrong way round.
 - While it changes its range by itself it delivers nothing or says `INF`, and its accuracy changes:
   ranges are fixed. `drivers.ranges` finds them.
-- The integrator refuses changes of settings while it runs (error 813); one that somebody left
-  running is stopped and reset when the driver begins.
+- The integrator refuses changes of settings while it runs (error 813); one left running is stopped
+  and reset first. One that stops by itself (TIMEUP) is a fault, and is started anew.
 - `RATE` is set in the form 100MS, as one of the sources has it; its reply is read as a number.
 - A WT210 writes 9.9E+37 for what is none. Its integrator is left alone: its state cannot be read
   without changing a setting. The WT230 is left out: nobody's transcript says how it answers items
@@ -59,24 +59,22 @@ from dataclasses import replace
 from types import TracebackType
 from typing import Final
 
-from ..errors import DeviceError, DriverError, OverRange, Refused, Unsupported
-from ..held import CounterWatch, HeldWatch
+from ..errors import DeviceError, DriverError, Held, OverRange, Refused, Unsupported
+from ..held import HeldWatch
 from ..ranges import Ranges
 from ..reading import Channel, Reading
-from ..scpi import Number, number, parse_block, same_words, units
+from ..scpi import Number, number, parse_block, units
 from ..talk import Talk
 from ..transport import Transport
-from ..wire import drain
 from .yokogawa_commands import WT200, WT300, fixed
+from .yokogawa_integrator import Integrator
 from .yokogawa_lines import FORMATS, ITEMS, decode, decode_block, refuse_identity, refuse_values
 from .yokogawa_tables import BY_DEFAULT, MODELS, Settings, channels, ranges_of
 
 __all__ = ["FORMATS", "YokogawaWt"]
 
 _ENERGY: Final = "WH"
-_STATES: Final = ("RESET", "START", "STOP", "TIMEUP", "ERROR")
 _PERIODS_S: Final = (0.1, 0.25, 0.5, 1.0, 2.0, 5.0)
-_START_S: Final = 0.2  # until an integration that was started says so
 
 
 class YokogawaWt:
@@ -134,15 +132,16 @@ class YokogawaWt:
         if (integrate or sync or binary) and not self._dialect.rich:
             raise Unsupported(f"The {variant} is read without integrate, sync and binary.")
         self.channels: tuple[Channel, ...] = channels(self._model, self._settings)
-        self._transport, self._now_ns = transport, now_ns
+        self._transport = transport
         self._talk = Talk(transport, refuse_identity, reply_s=reply_s, now_ns=now_ns)
         items = [f"{i},{e}" for e in range(1, elements + 1) for i in ITEMS]
         self._items = (*items, f"{_ENERGY},1") if integrate else tuple(items)
-        self._ready = self._integrating = False
+        self._ready = False
         self._held = HeldWatch(
             [c.name for c in self.channels if c.kind == "mean"], refresh_s=refresh_s
         )
-        self._counter = CounterWatch("energy_j")
+        steps = [c.resolution for c in self.channels if c.kind == "counter"]
+        self._integrator = Integrator(self._talk, transport, step_j=sum(steps), now_ns=now_ns)
 
     @staticmethod
     def channels_of(variant: str) -> tuple[Channel, ...]:
@@ -201,7 +200,13 @@ class YokogawaWt:
             values, fault = decode(answer.payload.decode("ascii"), self._settings)
         self._held.check(answer.t_reply_ns, values)
         if "energy_j" in values:
-            self._counter.check(answer.t_reply_ns, values["energy_j"])
+            try:
+                self._integrator.check(
+                    answer.t_reply_ns, values["energy_j"], values.get("power_w", 0.0)
+                )
+            except Held:
+                self._ready = False  # start it anew before the next reading
+                raise
         return Reading(answer.t_request_ns, answer.t_reply_ns, values, fault)
 
     def ranges(self) -> Ranges:
@@ -246,9 +251,8 @@ class YokogawaWt:
         """
         if self._talk.again:
             self._talk.resynchronise()
-        answer = self._talk.ask(
-            self._dialect.values, lambda text: refuse_values(text, len(self._items))
-        )
+        as_text = ":NUM:FORM ASCII;" if self._settings.binary else ""
+        answer = self._talk.ask(f"{as_text}{self._dialect.values}", self._refuse)
         fields = [number(field) for field in answer.payload.decode("ascii").split(",")]
         per_element = len(ITEMS)
         seen = list[float]()
@@ -263,11 +267,10 @@ class YokogawaWt:
     def close(self) -> None:
         """Stop the integrator, unlock the keys and give the port back."""
         with contextlib.suppress(DriverError):
-            if self._integrating:
-                self._talk.tell(":INTEG:STOP")
+            self._integrator.stop()
             if self._ready:
                 self._talk.tell(":COMM:REM OFF")
-        self._ready = self._integrating = False
+        self._ready = False
         self._transport.close()
 
     def __enter__(self) -> YokogawaWt:
@@ -287,15 +290,15 @@ class YokogawaWt:
         identity = self.who()
         self._talk.tell("*CLS")
         self._talk.agree(":COMM:REM ON;:COMM:HEAD OFF;", ":COMM:HEAD?", ("0",))
-        running = self._integrating and same_words(self._state(), "START")
+        running = self._integrator.goes_on()
         if self._dialect.rich and not running:
-            self._reset_integrator()
+            self._integrator.reset()
         for set_to, question, wanted in self._dialect.wanted(self._settings, self._items):
             self._talk.agree("" if running else set_to, question, wanted)
         if self._dialect.items is not None:
             self._check_items(self._dialect.items)
         if self._settings.integrate and not running:
-            self._start_integrator()
+            self._integrator.start()
         error = self._talk.text(":STAT:ERR?")
         if not error.startswith("0,"):
             raise Refused(f"The meter reports the error {error}.")
@@ -312,35 +315,6 @@ class YokogawaWt:
         short = tuple(n.replace("RMS,", ",").upper() for n in names)
         if short != self._items:
             raise Refused(f"Expected the items {' '.join(self._items)}; the meter has {names}.")
-
-    def _state(self) -> str:
-        """Ask what the integrator does; whatever is none of its states is no answer."""
-        answer = self._talk.ask(
-            ":INTEG:STATE?",
-            lambda text: None if any(same_words(text, s) for s in _STATES) else "no state",
-        )
-        return answer.payload.decode("ascii")
-
-    def _reset_integrator(self) -> None:
-        """Stop and reset an integration that somebody has left; settings are refused before."""
-        state = self._state()
-        if same_words(state, "START"):
-            self._talk.tell(":INTEG:STOP")
-        if not same_words(state, "RESET"):
-            self._talk.tell(":INTEG:RES")
-            state = self._state()
-            if not same_words(state, "RESET"):
-                raise Refused(f"Expected the integrator to be reset; it says {state!r}.")
-
-    def _start_integrator(self) -> None:
-        self._talk.agree(":INTEG:MODE NORM;", ":INTEG:MODE?", ("NORMAL",))
-        self._talk.agree(":INTEG:TIM 0,0,0;", ":INTEG:TIM?", ("0,0,0",))
-        self._talk.tell(":INTEG:STAR")
-        drain(self._transport, _START_S, now_ns=self._now_ns)  # nothing comes: a pause
-        state = self._state()
-        if not same_words(state, "START"):
-            raise Refused(f"Expected the integrator to run; it says {state!r}.")
-        self._integrating = True
 
 
 def _one_of(name: str, value: float, known: Sequence[float]) -> None:

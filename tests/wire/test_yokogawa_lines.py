@@ -135,6 +135,17 @@ def test_the_real_mix_up_is_refused(wattcal_data: Path) -> None:
         assert not isinstance(parse_values(buffer.encode() + b"\n"), Frame)
 
 
+def test_the_real_values_of_two_elements() -> None:
+    """Those of the WT333E on 150 V and 1 A, without the two frequencies."""
+    at = Settings(150.0, 1.0, 3, False, 1.0, 2)
+    values, fault = decode(
+        "118.83E+00,0.8002E+00,79.77E+00,0.8389E+00,121.01E+00,0.8001E+00,66.91E+00,0.6910E+00", at
+    )
+    assert fault is None
+    assert values["power_w"] == pytest.approx(146.68)
+    assert (values["power_1_w"], values["power_factor_2"]) == (79.77, 0.691)
+
+
 def test_values_and_what_is_missing() -> None:
     values, fault = decode("230.12E+00,1.5713E+00,345.00E+00,0.9541E+00", AT_300_V_2_A)
     assert fault is None
@@ -183,6 +194,8 @@ def leaks(reply: bytes, settings: Settings) -> tuple[int, int, float]:
             if byte == reply[at]:
                 continue
             tries += 1
+            if not 32 <= byte < 127 and byte != 10:
+                continue  # no text: `parse_line` cuts the line there
             verdict = parse_values(reply[:at] + bytes((byte,)) + reply[at + 1 :])
             if not isinstance(verdict, Frame):
                 continue
