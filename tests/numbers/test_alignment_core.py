@@ -12,6 +12,7 @@ import pytest
 
 from calibration.analysis.alignment import Lag, alignment_uncertainty, estimate_lag, power_slope
 from calibration.analysis.energy import Pieces
+from calibration.analysis.lagged import lag_u_w, shift_ns_of
 from calibration.analysis.timing import (
     common_lag,
     estimate_lags,
@@ -228,6 +229,21 @@ def test_what_the_lag_adds_to_a_power_is_nothing_on_a_plateau_and_much_on_an_edg
     assert alignment_uncertainty(lag, tool, begin, end) == pytest.approx([0.0, 0.1])
     lost = dataclasses.replace(lag, resolved=False)
     assert np.all(np.isnan(alignment_uncertainty(lost, tool, begin, end)))
+    # So it enters the points: the lag's own uncertainty, or all of a lag that was not applied.
+    groups = [np.arange(10, 20), np.arange(45, 55)]
+    assert lag_u_w(lag, tool, tool, groups, applied=True) == pytest.approx([0.0, 0.1])
+    found = dataclasses.replace(lag, offset_s=0.024)
+    assert lag_u_w(found, tool, tool, groups, applied=False) == pytest.approx([0.0, 0.26])
+    assert lag_u_w(lost, tool, tool, groups, applied=False) is None
+
+
+def test_each_window_is_shifted_by_the_lag_of_its_own_time() -> None:
+    start = np.arange(100, dtype=np.int64) * S
+    cut = Pieces(start, start + S, np.ones(100), np.ones(100))
+    lag = Lag(1.0, 0.001, True, "", 0.5, 100, skew=1e-3, u_skew=1e-5, t_ref_ns=50.0 * S)
+    assert shift_ns_of(lag, cut) == pytest.approx((1.0 + 1e-3 * (np.arange(100) - 49.5)) * S)
+    unknown = dataclasses.replace(lag, u_skew=1e-3)
+    assert shift_ns_of(unknown, cut) == pytest.approx(np.full(100, 1.0 * S))
 
 
 def test_estimators_that_agree_on_a_lag_accuse_the_meter() -> None:
