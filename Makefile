@@ -61,7 +61,7 @@ meters-table: install  ## write the catalogue of meters into README.md
 	$(BIN)/wattcal meters --update README.md
 
 .PHONY: fuzz
-fuzz: install  ## 10 million bytes that no meter sends through every wire format (about half an hour)
+fuzz: install  ## 10 million bytes that no meter sends through every wire format (minutes)
 	PYTHONPATH=. $(BIN)/python -m tests.wire.fuzz
 
 .PHONY: meter-speed

@@ -462,7 +462,7 @@ def options_of(model: str) -> tuple[Option, ...]:
     entry = find(model)
     driver = _load(entry.driver)
     line = []
-    if hasattr(driver, "baud"):
+    if getattr(driver, "baud", 0):
         bauds = getattr(driver, "bauds", ()) or (driver.baud,)
         line = [
             Option("baud", "|".join(map(str, bauds)), "int"),

@@ -81,12 +81,13 @@ def ask_port(
     """
     end_ns = now_ns() + round(limit_s * 1e9)
     families = [list(f) for _, f in groupby(models, key=lambda e: e.driver)]
+    over_http = port.startswith("http://")
     try:
-        if (talks or _talks)(port):
+        if not over_http and (talks or _talks)(port):
             families.sort(key=lambda family: not _talks_by_itself(family[0]))
     except DriverError as error:
         return Found(port, None, None, why=str(error))
-    rounds = list(_rounds(families, network="://" in port))
+    rounds = list(_rounds(families, network="://" in port, over_http=over_http))
     tried = list[str]()
     for number, (baud, family) in enumerate(rounds):
         progress(number / len(rounds))
@@ -94,7 +95,7 @@ def ask_port(
             if now_ns() >= end_ns:
                 return Found(port, None, None, tried=tuple(tried), why=f"{limit_s:g} s were over")
             address = _address(entry, port, baud)
-            later = bool(tried)
+            later = bool(tried) and not over_http
             if entry.model not in tried:
                 tried.append(entry.model)
             try:
@@ -127,12 +128,12 @@ def _talks_by_itself(entry: Entry) -> bool:
 
 
 def _rounds(
-    families: Sequence[Sequence[Entry]], *, network: bool
+    families: Sequence[Sequence[Entry]], *, network: bool, over_http: bool
 ) -> Iterator[tuple[int, Sequence[Entry]]]:
     """Yield (speed, family): everybody's first speed, then everybody's second, and so on.
 
-    Behind a network port the other end has set the speed. Meters that are not on a serial port
-    name no speed and are left out.
+    Behind a network port the other end has set the speed. Meters that speak HTTP name none, and
+    only they are there to be asked over it.
     """
     speeds = []
     for family in families:
@@ -140,9 +141,9 @@ def _rounds(
             driver = driver_of(family[0])
         except ImportError:  # needs more than is installed
             continue
-        if hasattr(driver, "baud"):
+        if bool(getattr(driver, "baud", 0)) is not over_http:
             others = () if network else getattr(driver, "bauds", ())
-            speeds.append((family, list(dict.fromkeys((driver.baud, *others)))))
+            speeds.append((family, list(dict.fromkeys((getattr(driver, "baud", 0), *others)))))
     for turn in range(max((len(bauds) for _, bauds in speeds), default=0)):
         for family, bauds in speeds:
             if turn < len(bauds):

@@ -155,6 +155,8 @@ def _head(model: str, port: str, arguments: argparse.Namespace) -> Mapping[str, 
             f"Say what is behind {port}: --evidence real for a meter, calc for an emulated one."
         )
     defaults = {o.name: o.default or "" for o in options_of(model)}
+    if "baud" not in defaults:
+        raise InputError(f"{model} speaks HTTP; tapes are of serial lines, where masking is sure.")
     given = dict(p.partition("=")[::2] for p in arguments.address.partition("?")[2].split("&"))
     timer = "none" if known is None or known.latency_ms is None else f"{known.latency_ms} ms"
     adapter = scheme or "pseudo-terminal"

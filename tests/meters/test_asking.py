@@ -46,8 +46,26 @@ def test_meters_with_a_bridge_of_their_own_come_first(
     assert [e.model for e in candidates(port, [ANY, OWN])] == expected
 
 
+class Plug:
+    """A driver of a meter that speaks HTTP."""
+
+    baud = 0
+
+
+def test_over_http_only_those_who_speak_it_are_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("drivers.probing.driver_of", lambda e: Plug if e.model == "plug" else Shelf)
+    shelf = Shelf({"plug": None, "a1": None})
+    models = [*MODELS, *family("plug", driver="plug:Plug")]
+    found = ask_port("http://10.0.0.9", models, open_at=shelf.open_at, now_ns=lambda: shelf.now)
+    assert (found.address, found.tried) == ("plug@http://10.0.0.9", ("plug",))
+    found = ask_port("x", models, open_at=shelf.open_at, talks=quiet, now_ns=lambda: shelf.now)
+    assert found.model == "a1"
+
+
 class Shelf:
     """Meters that answer as they are told; notes who was asked, on a clock of its own."""
+
+    baud = 9600
 
     def __init__(self, answers: Mapping[str, Exception | None]) -> None:
         self.answers, self.asked, self.open = answers, list[str](), 0

@@ -17,7 +17,7 @@ from calibration.cli import main
 from calibration.cli.emulate import read_profile
 from calibration.cli.meters import markdown
 from calibration.errors import InputError
-from calibration.instruments import CATALOG, Gone, open_meter, start_emulator
+from calibration.instruments import CATALOG, Gone, open_meter, options_of, start_emulator
 
 ROOT = Path(__file__).parent.parent.parent
 
@@ -120,7 +120,9 @@ def test_emulate_serves_until_it_is_stopped(tmp_path: Path, number: signal.Signa
 def test_every_emulator_runs_by_its_name_and_ends_by_itself(model: str, tmp_path: Path) -> None:
     link = tmp_path / "meter"
     arguments = ["emulate", model, "--power", "90", "--faults", "silent=0.1", "--seed", "3"]
-    assert main([*arguments, "--link", str(link), "--seconds", "0.05"]) == 0
+    serial = "baud" in {o.name for o in options_of(model)}  # else HTTP
+    port = ["--link", str(link)] if serial else ["--tcp", "0"]
+    assert main([*arguments, *port, "--seconds", "0.05"]) == 0
     assert not os.path.lexists(link)
 
 

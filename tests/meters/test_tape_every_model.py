@@ -17,7 +17,7 @@ from drivers.tape import Recorder, Replay, parse_tape
 UNIT = 0x2A  # 42: on no tape, neither as a byte before a function nor as a number in a register
 
 # One of each family; meters without a serial line have no tape of bytes.
-FAMILIES = {e.driver: e for e in reversed(CATALOG) if hasattr(driver_of(e), "baud") and e.emulator}
+FAMILIES = {e.driver: e for e in reversed(CATALOG) if driver_of(e).baud and e.emulator}
 
 
 def talk(meter: Any) -> tuple[dict[str, str], object]:
