@@ -83,7 +83,7 @@ class Setting:
 class Mcp39f511:
     """One chip on one port; `variant` is its name.
 
-    `power_lsb_w` is what a count of power is worth, in W, where the range of P does not say it.
+    `power_lsb_w` is what a count of power is worth, in W; it goes before what the range of P says.
     The channels without a number are those of the (first) outlet.
     """
 

@@ -23,6 +23,9 @@ Quirks
 - The manual draws the checksum high byte first; on the wire it is low byte first (all tapes).
 - Starts at 0.4 W and 0.01 A (10 A shunt) or 0.02 A (100 A transformer); below that it says 0.
 - Power factor x voltage x current is not the power within its resolution: never compute it.
+- The PZEM-014 has a 10 A shunt inside, the PZEM-016 a 100 A transformer, the PZEM-004T either:
+  here it stands for the latter. A current above the rated one is a fault. All have the same
+  registers, so the address must name the right one.
 - Address 0xF8 reaches any single module, which answers with an address of its choice.
 - Function 0x41 recalibrates the module. This driver never sends it, nor any other write.
 """
