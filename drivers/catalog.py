@@ -143,6 +143,7 @@ CATALOG: Final[tuple[Entry, ...]] = (
                 ("spec", "Eastron protocol documents, nmakel/sdm_modbus@fead352 documents/"),
                 ("calc", f"tests/tapes/{model}_computed.tape"),
                 ("crosscheck", "tests/wire/test_other_clients.py (pymodbus, minimalmodbus)"),
+                ("crosscheck", "tests/wire/test_other_servers.py (pymodbus)"),
             ),
             preset={"variant": model},
         )
