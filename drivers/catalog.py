@@ -58,10 +58,10 @@ class Entry:
 
     A driver class takes a `Transport`, `now_ns` and options, and says as class attributes how its
     line is set: `baud`, and where they differ from 8N1 without handshake `parity`, `stopbits`,
-    `rtscts`, and the states of the lines `dtr` and `rts`. `bauds` (and `parities`) are what to try
-    when the port is opened and the address names no speed. `channels` is the table of its
-    quantities; of a model with a preset it is what the static method `channels_of(**preset)`
-    returns.
+    `rtscts`, and the states of the lines `dtr` and `rts`; `speaks = "http"` where it has no line.
+    `bauds` (and `parities`) are what to try when the port is opened and the address names no speed.
+    `channels` is the table of its quantities; of a model with a preset it is what the static
+    method `channels_of(**preset)` returns.
 
     An emulator class is called with the power in W (a constant or a function of monotonic seconds)
     and, by name, `link`, `faults`, `now_ns` and options; its `device`, called with the power and
@@ -370,6 +370,32 @@ CATALOG: Final[tuple[Entry, ...]] = (
             ),
         )
     ),
+    Entry(
+        model="shelly",
+        family="Shelly Gen2 and later: Switch and PM1 with power metering",
+        manufacturer="Shelly",
+        interfaces=("HTTP",),
+        quantities=("voltage", "current", "power", "energy"),
+        driver=".meters.shelly:Shelly",
+        emulator=".emulators.shelly:ShellyEmulator",
+        evidence=(
+            ("real", "tests/tapes/shelly_gen2_published.tape"),
+            ("spec", "shelly-api-docs.shelly.cloud/gen2, Switch, PM1, Shelly"),
+        ),
+    ),
+    Entry(
+        model="tasmota",
+        family="plugs with the Tasmota firmware and power metering",
+        manufacturer="various",
+        interfaces=("HTTP",),
+        quantities=("voltage", "current", "power", "energy", "power_factor"),
+        driver=".meters.tasmota:Tasmota",
+        emulator=".emulators.tasmota:TasmotaEmulator",
+        evidence=(
+            ("real", "tests/tapes/tasmota_published.tape"),
+            ("spec", "tasmota.github.io/docs, Commands and JSON-Status-Responses"),
+        ),
+    ),
 )
 
 
@@ -528,6 +554,9 @@ def _options_of(driver: Any, entry: Entry) -> dict[str, str]:
 
 
 def _open_line(driver: Any, address: Address, now_ns: Callable[[], int]) -> Transport:
+    if (getattr(driver, "speaks", "") == "http") != address.port.startswith("http:"):
+        wanted = "http://HOST" if hasattr(driver, "speaks") else "a port, socket:// or rfc2217://"
+        raise Unsupported(f"{address.model} is found at {wanted}; got {address.port!r}.")
     settings: dict[str, Any] = {n: getattr(driver, n) for n in _OF_THE_LINE if hasattr(driver, n)}
     settings |= {n: value for n, value in asdict(address.line).items() if value is not None}
     return open_port(address.port, now_ns=now_ns, **settings)

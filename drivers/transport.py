@@ -2,7 +2,8 @@
 
 A port is named as pyserial names it: a device (`/dev/ttyUSB0`), `socket://host:port` for a raw
 TCP bridge, `rfc2217://host:port` for a serial server; `visa:RESOURCE` goes through pyvisa
-(`drivers.visa`). A device is opened for this process alone
+(`drivers.visa`), `http://host[:port]` is asked on a new connection each time
+(`drivers.connection`). A device is opened for this process alone
 (an advisory lock, so that two recorders never share the bytes of one meter).
 
 pyserial raises `termios.error`, which is no OSError, beside `serial.SerialException`, which is
@@ -21,6 +22,8 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Final, Protocol
 
 from .address import Parity
+from .connection import SCHEME as HTTP
+from .connection import ConnectionTransport
 from .errors import Busy, Gone, Timeout, TransportError
 from .visa import SCHEME as VISA
 from .visa import open_visa
@@ -71,7 +74,7 @@ def open_port(
     rts: bool | None = None,
     now_ns: Callable[[], int] = time.monotonic_ns,
 ) -> Transport:
-    """Open a device or a pyserial URL with 8 data bits, or an instrument at `visa:RESOURCE`.
+    """Open a device or a pyserial URL with 8 data bits, or `visa:RESOURCE`, or `http://host`.
 
     `rtscts` turns on the handshake by the lines RTS and CTS. `dtr` and `rts` are the states of
     these lines from the moment of opening on; None leaves them as the system sets them, which is
@@ -83,6 +86,8 @@ def open_port(
         TransportError: the port cannot be used; the message says what to do.
 
     """
+    if name.startswith(HTTP):
+        return ConnectionTransport(name, now_ns=now_ns)
     if name.startswith(VISA):
         return open_visa(name, baud=baud, now_ns=now_ns)
     pyserial = _pyserial()

@@ -1,7 +1,8 @@
 """A TCP port on loopback that behaves like an emulated meter's port, and can be unplugged.
 
 As a serial bridge or an instrument with a LAN socket it serves one client at a time; whoever comes
-second is turned away. A client that leaves makes room for the next.
+second is turned away. A client that leaves makes room for the next. With `newest_wins` a newcomer
+takes the place of whoever is there, as where each question comes on a connection of its own.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ class TcpPort:
     """
 
     baud: int | None = None  # a socket has no speed
+    newest_wins = False
 
     def __init__(self, address: str = f"{SCHEME}127.0.0.1:0") -> None:
         host, _, number = address.removeprefix(SCHEME).partition(":")
@@ -68,16 +70,16 @@ class TcpPort:
         """Return what the client wrote, or no bytes after `wait_s` seconds."""
         ends = [end for end in (self._server, self._client) if end is not None]
         ready = select.select(ends, [], [], wait_s)[0]
-        if self._server in ready and self._server is not None:
+        data = b""
+        if self._client is not None and self._client in ready:
+            try:
+                data = self._client.recv(65536)
+            except OSError:
+                data = b""
+            if not data:
+                self._hang_up()
+        if self._server is not None and self._server in ready:
             self._welcome(self._server)
-        if self._client is None or self._client not in ready:
-            return b""
-        try:
-            data = self._client.recv(65536)
-        except OSError:
-            data = b""
-        if not data:
-            self._hang_up()
         return data
 
     def write(self, data: bytes) -> int:
@@ -98,9 +100,10 @@ class TcpPort:
 
     def _welcome(self, server: socket.socket) -> None:
         client, _ = server.accept()
-        if self._client is not None:
+        if self._client is not None and not self.newest_wins:
             client.close()
             return
+        self._hang_up()
         client.setblocking(False)
         client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._client = client

@@ -103,8 +103,9 @@ def test_opening_reading_and_closing(entry: Entry) -> None:
         meter = open_meter(f"{entry.model}@{emulator.path}")
         assert meter.model == entry.model
         assert meter.identify()["model"] == entry.model
-        with pytest.raises(Busy):
-            open_meter(f"{entry.model}@{emulator.path}")
+        if not emulator.path.startswith("http:"):  # which serves whoever asks
+            with pytest.raises(Busy):
+                open_meter(f"{entry.model}@{emulator.path}")
         assert take_one(meter)
         meter.close()
         meter.close()

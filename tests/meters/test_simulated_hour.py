@@ -79,7 +79,7 @@ def live_through(bench: Bench, poll: float, base_w: float, ticks: int) -> Hour:
     """Ask once per poll, as a recording does, and compare every answer with the instrument."""
     hour = Hour(poll, base_w, bench.meter.channels)
     begin_ns, poll_ns = bench.clock.now_ns() + ODD_NS, round(poll * NS)
-    trouble: set[str] = set()
+    trouble, troubled = set[str](), -CELL
     for tick in range(ticks):
         at_ns = begin_ns + tick * poll_ns
         before, trouble = trouble & AFTERMATH, set[str]()
@@ -97,7 +97,11 @@ def live_through(bench: Bench, poll: float, base_w: float, ticks: int) -> Hour:
             except DriverError as other:
                 error = other
             trouble = {s.fault for s in bench.responder.log if s.fault is not None}
-            if value is not None and value != bench.expected():
+            if trouble:
+                troubled = tick
+            # What could be wrong after a fault is looked at closely, the rest every tenth time.
+            close = tick - troubled <= 3 or tick % 10 == 0
+            if value is not None and close and value != bench.expected():
                 hour.wrong.append(f"{sorted(trouble)} {value}")
             # Where a reading is several questions, a later answer may already show the reset.
             reset = isinstance(error, CounterReset) and "counter_reset" in trouble
