@@ -12,13 +12,16 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Sequence
 
+from drivers.emulators.pmd_usb import synthesise
+from drivers.emulators.powersensor3 import PowerSensor3Device
 from drivers.emulators.powerspy2 import PowerSpy2Device
 from drivers.emulators.wattsup import WattsUpDevice
+from drivers.meters import pmd_usb_frames, powersensor3_frames
 from drivers.meters.powerspy2_frames import ReportDecoder, Scales
 from drivers.meters.wattsup_packets import PacketDecoder
 from drivers.stream import StreamDecoder
 
-__all__ = ["powerspy2_share", "wattsup_share"]
+__all__ = ["powerspy2_share", "stream_share", "wattsup_share"]
 
 _NAMES = {
     "W": "power_w", "V": "voltage_v", "A": "current_a", "WH": "energy_j",
@@ -90,6 +93,36 @@ def powerspy2_share(n: int, *, flips: bool, seed: int = 0) -> float:
     return let_through(packets, lambda: ReportDecoder(scales, 1.0), n, flips=flips, seed=seed)
 
 
+def stream_share(model: str, n: int, *, flips: bool, seed: int = 0) -> float:
+    """Return what a binary stream lets through: 40 frames, one of which is damaged."""
+    chance = random.Random(seed)
+    if model == "pmd-usb":
+        data = synthesise(lambda t_s: 50.0 + 1000.0 * t_s, 0.05)[: 18 * 40]
+        fresh: Callable[[], StreamDecoder] = pmd_usb_frames.decoder
+    else:
+        device = PowerSensor3Device(lambda t_s: 20.0 + 5000.0 * t_s, rails_v=(12.0, 3.3, 5.0, 12.0))
+        device.advance(0.0)
+        device.take(b"S")
+        data = device.due(0.01)[: 18 * 40]
+        fresh = powersensor3_frames.decoder
+
+    def rows(stream: bytes) -> set[tuple[int, ...]]:
+        samples = fresh().feed(stream, last=True)
+        values = (c.tolist() for c in samples.columns.values())
+        return set(zip(samples.device_ticks.tolist(), *values, strict=True))
+
+    sent, passed = rows(data), 0
+    for _ in range(n):
+        damaged = bytearray(data)
+        where = 18 * 20 + chance.randrange(18)
+        if flips:
+            damaged[where] ^= 1 << chance.randrange(8)
+        else:
+            damaged[where] = chance.choice([b for b in range(256) if b != damaged[where]])
+        passed += not rows(bytes(damaged)) <= sent
+    return passed / n
+
+
 def main() -> None:
     """Print the shares."""
     n = 20_000
@@ -98,6 +131,8 @@ def main() -> None:
         ("wattsup, 18 fields", lambda flips: wattsup_share(n, fields=18, flips=flips)),
         ("wattsup, 6 fields", lambda flips: wattsup_share(n, fields=6, flips=flips)),
         ("powerspy2", lambda flips: powerspy2_share(n, flips=flips)),
+        ("pmd-usb", lambda flips: stream_share("pmd-usb", n, flips=flips)),
+        ("powersensor3", lambda flips: stream_share("powersensor3", n, flips=flips)),
     ):
         print(
             f"{name:20} one byte {100 * share(False):5.2f} %   one bit {100 * share(True):5.2f} %"

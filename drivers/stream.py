@@ -4,7 +4,8 @@ Such an instrument counts time itself, in ticks of a word that soon wraps. `Devi
 wraps up again. What a clock cannot say, because a whole number of its periods went by unseen, only
 the arrival of the bytes can: it fills a gap that is known to be one, and it betrays a gap that
 looked like none. An arrival can be late and never early, so the shortest delay of a second is
-compared with that of the second before, never a single one.
+compared with that of the second before, never a single one; and what it usually grows by in a
+second is the clock's own error of rate, no loss.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
+from statistics import median
 from typing import Any, Final, Protocol
 
 import numpy as np
@@ -41,6 +43,7 @@ _PIECE_NS: Final = 5_000_000
 _SECOND_NS: Final = 1_000_000_000
 # Delays jump by milliseconds on a busy host; the shortest one of a second does so hardly ever.
 _LEAST_SLIP_S: Final = 0.01
+_GROWTHS: Final = 3
 # How far a clock may run ahead of the arrivals before it is another clock, and how far back lies
 # what has only come twice.
 _SLACK_S: Final = 10.0
@@ -92,6 +95,7 @@ class DeviceClock:
         self._second_ns = 0  # the second whose shortest delay is sought
         self._shortest_ns: float | None = None
         self._shortest_before_ns: float | None = None
+        self._growths_ns: deque[float] = deque(maxlen=9)  # of the shortest delay, per second
 
     def unwrap(
         self,
@@ -149,7 +153,8 @@ class DeviceClock:
     def slipped(self, t_ns: int) -> bool:
         """Take note of the last sample's delay; True if a whole period was lost unseen.
 
-        A period below 20 ms is not told from a late arrival. Found within two seconds.
+        A loss of less than 10 ms is not told from a late arrival. Found within two seconds, once
+        five have shown how fast the clock runs.
         """
         if self.tick is None:
             return False
@@ -160,10 +165,15 @@ class DeviceClock:
             return False
         before, now = self._shortest_before_ns, self._shortest_ns
         self._second_ns, self._shortest_before_ns, self._shortest_ns = t_ns, now, None
-        if before is None or now - before < _LEAST_SLIP_S * 1e9:
+        if before is None:
+            return False
+        growth_ns, known = now - before, len(self._growths_ns) >= _GROWTHS
+        excess_ns = growth_ns - median(self._growths_ns) if known else 0.0
+        if excess_ns < _LEAST_SLIP_S * 1e9:
+            self._growths_ns.append(growth_ns)
             return False
         period_ns = self._modulus / self._rate_hz * 1e9
-        periods = max(1, round((now - before) / period_ns))
+        periods = max(1, round(excess_ns / period_ns))
         self.tick += periods * self._modulus
         self._shortest_before_ns = None
         return True

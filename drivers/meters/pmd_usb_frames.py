@@ -13,6 +13,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
+from ..accuracy import PLUG_METER
 from ..decoders import Frames, Layout, RunDecoder
 from ..reading import Channel
 from ..stream import Integers, Samples
@@ -58,9 +59,10 @@ def _channels(slot_volt: Fraction) -> tuple[Channel, ...]:
                     kind="instant",
                     scale=scale,
                     resolution=float(scale),
+                    accuracy=PLUG_METER,
                     range_min=-2048 * float(scale),
                     range_max=2047 * float(scale),
-                    assumed=("kind",),
+                    assumed=("kind", "accuracy"),
                 )
             )
     return tuple(table)

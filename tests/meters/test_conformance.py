@@ -22,8 +22,6 @@ from drivers.tape import load_tape
 from tests.meters.in_memory import base_of, resolution_w, total_w
 
 ROOT = Path(__file__).parent.parent.parent
-# A maker who publishes no accuracy; may only shrink.
-WITHOUT_ACCURACY = {"pmd-usb"}
 # Their evidence is whole recordings in `WATTCAL_DATA` instead of a tape; may only shrink.
 WITHOUT_TAPE = {"pmd-usb"}
 
@@ -62,10 +60,8 @@ def test_channels_say_what_their_numbers_are_worth(entry: Entry) -> None:
         assert channel.unit in ("V", "A", "W", "VA", "var", "J", "Hz", "deg", "1")
         if "resolution" not in channel.assumed:  # as of a float32, whose step grows
             assert channel.resolution >= float(channel.scale) * (1 - 1e-9)
-        if channel.accuracy is None:
-            assert entry.model in WITHOUT_ACCURACY
-        else:
-            assert channel.accuracy.source or channel.accuracy.assumed
+        assert channel.accuracy is not None
+        assert channel.accuracy.source or channel.accuracy.assumed
         if channel.kind == "mean":
             assert channel.window_s is not None
 

@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from benchmarks.unchecked import stream_share
 from drivers.emulators.pmd_usb import synthesise
 from drivers.meters.pmd_usb import (
     CHANNELS,
@@ -230,3 +231,11 @@ def test_the_parsers_are_total(data: bytes) -> None:
             assert verdict.length <= len(data)
         if isinstance(verdict, Skip):
             assert data
+
+
+@pytest.mark.parametrize(("flips", "stated"), list(zip((False, True), (0.3, 0.62), strict=True)))
+def test_what_is_let_through_does_not_grow(flips: bool, stated: float) -> None:
+    """The figures of the driver's docstring, with three standard deviations of this sample."""
+    n = 300
+    share = stream_share("pmd-usb", n, flips=flips, seed=1)
+    assert share <= stated + 3 * (stated * (1 - stated) / n) ** 0.5
