@@ -116,6 +116,16 @@ def test_a_smoke_test_gives_no_correction_whatever_it_finds() -> None:
         assert "too_few_groups" in {r.code for r in found.reasons}
 
 
+def test_many_workloads_that_differ_by_chance_make_a_correction() -> None:
+    """Twenty gains drawn from one normal distribution: one of them is the worst, and is covered."""
+    points = planned_points(READY["thorough"](), SERVER)
+    rng = np.random.default_rng(11)
+    for _ in range(3):
+        found = fit_points(calibration(points, SERVER, rng), ("rapl_package",))
+        assert found.verdict == "correction", found.reasons
+        assert any("group-conformal" in note for note in found.notes)
+
+
 def test_nonsense_is_refused() -> None:
     with pytest.raises(InputError, match="idle power"):
         Assumptions(idle_w=100.0, full_w=50.0)
