@@ -241,6 +241,7 @@ def _specification(channel: ChannelInfo) -> str | None:
         f"{100 * float(accuracy.get('of_range') or 0):g} % of range",
         f"{float(accuracy.get('counts') or 0):g} counts",
         f"{float(accuracy.get('absolute') or 0):g} {channel.unit}",
+        f"{100 * float(accuracy.get('of_reactive') or 0):g} % of reactive power",
     ]
     text = " + ".join(p for p in parts if not p.startswith("0 ")) or "not stated"
     return f"{text} ({accuracy['source']})" if accuracy.get("source") else text
