@@ -209,7 +209,6 @@ CATALOG: Final[tuple[Entry, ...]] = (
         driver=".meters.hioki3334:Hioki3334",
         emulator=".emulators.hioki3334:Hioki3334Emulator",
         evidence=(
-            ("spec", "rniwase/hioki3334com, csehydrogen/hioki3334: programs that set and read it"),
             ("calc", "tests/tapes/hioki3334_computed.tape"),
             ("calc", "tests/wire/test_hioki3334_lines.py"),
         ),
@@ -225,7 +224,6 @@ CATALOG: Final[tuple[Entry, ...]] = (
             emulator=".emulators.zes_lmg:ZesLmgEmulator",
             evidence=(
                 ("real", f"tests/tapes/zes_{model}_log.tape"),
-                ("spec", "cuveland/lmgtools@44d548b, programs that set and read it"),
                 ("calc", "tests/wire/test_zes_lines.py"),
             ),
             preset={"variant": model},

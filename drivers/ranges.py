@@ -17,9 +17,12 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from fractions import Fraction
+from functools import cache
 from typing import Final, Protocol
 
 from .errors import DriverError, Unsupported
+from .scpi import power_of_ten
 
 __all__ = [
     "CURRENT_MARGIN",
@@ -28,6 +31,8 @@ __all__ = [
     "RangingResult",
     "choose",
     "findings",
+    "five_digits",
+    "one_of",
     "ranging_run",
 ]
 
@@ -128,6 +133,25 @@ def findings(
             f"{power_w:g} W ± {u_w:.2g} W; choose narrower ranges."
         )
     return tuple(found)
+
+
+@cache
+def five_digits(size: float) -> Fraction:
+    """Return the weight of the last of five digits on a range, in the range's unit."""
+    return power_of_ten(math.floor(math.log10(size) + 1e-9) - 4)
+
+
+def one_of(name: str, value: float, known: Sequence[float]) -> None:
+    """See that an option has one of its values.
+
+    Raises:
+        Unsupported: it has another one; the message lists them.
+
+    """
+    if value not in known:
+        raise Unsupported(
+            f"Expected {name} to be one of {', '.join(f'{k:g}' for k in known)}; got {value:g}."
+        )
 
 
 def ranging_run(

@@ -41,19 +41,18 @@ from __future__ import annotations
 import contextlib
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
-from fractions import Fraction
+from collections.abc import Callable, Mapping
 from functools import partial
 from types import TracebackType
 from typing import Final
 
 from ..accuracy import Accuracy
-from ..errors import DeviceError, DriverError, Implausible, OverRange, Refused, Unsupported
+from ..errors import DeviceError, DriverError, Implausible, OverRange, Refused
 from ..formats import Format
 from ..held import HeldWatch
-from ..ranges import Ranges
+from ..ranges import Ranges, five_digits, one_of
 from ..reading import Channel, Reading
-from ..scpi import Number, number, parse_line, power_agrees, power_of_ten, units
+from ..scpi import Number, number, parse_line, power_agrees, units
 from ..talk import Talk
 from ..transport import Transport
 
@@ -71,11 +70,6 @@ _UPDATE_S: Final = 0.2
 _SIBLINGS: Final = "data sheet of the 3331 and 3332, its siblings"
 
 
-def _step(size: float) -> Fraction:
-    """Return the weight of the last of five digits on a range."""
-    return power_of_ten(math.floor(math.log10(size) + 1e-9) - 4)
-
-
 def channels(voltage_range_v: float, current_range_a: float, averaging: int) -> tuple[Channel, ...]:
     """Return what it delivers on these ranges."""
     window_s = averaging * _UPDATE_S
@@ -91,8 +85,8 @@ def channels(voltage_range_v: float, current_range_a: float, averaging: int) -> 
             quantity=quantity,
             unit=unit,
             kind="mean",
-            scale=_step(size),
-            resolution=float(_step(size)),
+            scale=five_digits(size),
+            resolution=float(five_digits(size)),
             accuracy=accuracy,
             window_s=window_s,
             refresh_s=_UPDATE_S,
@@ -198,9 +192,9 @@ class Hioki3334:
         reply_s: float = 1.0,
         now_ns: Callable[[], int] = time.monotonic_ns,
     ) -> None:
-        _one_of("voltage_range_v", voltage_range_v, _VOLTS)
-        _one_of("current_range_a", current_range_a, _AMPS)
-        _one_of("averaging", averaging, _AVERAGINGS)
+        one_of("voltage_range_v", voltage_range_v, _VOLTS)
+        one_of("current_range_a", current_range_a, _AMPS)
+        one_of("averaging", averaging, _AVERAGINGS)
         self._transport, self._averaging = transport, averaging
         self._ranges = Ranges(voltage_range_v, current_range_a)
         self.channels = channels(voltage_range_v, current_range_a, averaging)
@@ -267,8 +261,8 @@ class Hioki3334:
         """
         self._ready = False  # the next reading sets and reads back everything
         if not (ranges.voltage_auto or ranges.current_auto):
-            _one_of("voltage_range_v", ranges.voltage_v, _VOLTS)
-            _one_of("current_range_a", ranges.current_a, _AMPS)
+            one_of("voltage_range_v", ranges.voltage_v, _VOLTS)
+            one_of("current_range_a", ranges.current_a, _AMPS)
             self._ranges = ranges
             self.channels = channels(ranges.voltage_v, ranges.current_a, self._averaging)
         self._set(ranges)
@@ -341,10 +335,3 @@ class Hioki3334:
         )
         if not same:
             raise Refused(f"Expected {ranges}; the meter says {found}.")
-
-
-def _one_of(name: str, value: float, known: Sequence[float]) -> None:
-    if value not in known:
-        raise Unsupported(
-            f"Expected {name} to be one of {', '.join(f'{k:g}' for k in known)}; got {value:g}."
-        )

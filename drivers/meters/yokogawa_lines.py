@@ -7,9 +7,10 @@ from typing import Final
 
 from ..errors import Implausible, OverRange
 from ..formats import Format
+from ..ranges import five_digits
 from ..scpi import Number, Sentinel, floats, number, parse_block, parse_line, power_agrees
 from ..wire import Verdict
-from .yokogawa_tables import BY_DEFAULT, Settings, step
+from .yokogawa_tables import BY_DEFAULT, Settings
 
 __all__ = [
     "FORMATS",
@@ -74,8 +75,8 @@ def decode_block(payload: bytes, settings: Settings) -> tuple[dict[str, float], 
     if len(payload) != 4 * count:
         raise Implausible(f"Expected a block of {count} values; got {len(payload)} bytes.")
     volt, amp = settings.voltage_range_v, settings.current_range_a
-    steps = [step(s) for s in (volt, amp, volt * amp, 1.0)] * settings.elements
-    steps += [step(volt * amp)] * settings.integrate
+    steps = [five_digits(s) for s in (volt, amp, volt * amp, 1.0)] * settings.elements
+    steps += [five_digits(volt * amp)] * settings.integrate
     fields = [
         v if isinstance(v, Sentinel) else Number(v, s) for v, s in zip(values, steps, strict=True)
     ]
@@ -127,16 +128,16 @@ def _check(good: Mapping[str, Number], tag: str, settings: Settings, text: str) 
         field = good.get(name)
         if field is None:
             continue
-        if field.step != step(size):
+        if field.step != five_digits(size):
             raise Implausible(
-                f"Expected {name} in steps of {float(step(size)):g}; got {text!r}. "
+                f"Expected {name} in steps of {float(five_digits(size)):g}; got {text!r}. "
                 "Was the range changed at the meter?"
             )
         low = 0.0 if name != f"power{tag}_w" else -_MOST_BELOW * size
         if not low <= field.value <= _MOST_OVER * size:
             raise Implausible(f"{name} of {field.value:g} is not measurable on {size:g}: {text!r}.")
     factor = good.get(f"power_factor{tag}")
-    if factor is not None and not (abs(factor.value) <= 1.0 and factor.step == step(1.0)):
+    if factor is not None and not (abs(factor.value) <= 1.0 and factor.step == five_digits(1.0)):
         raise Implausible(f"Expected a power factor from -1 to 1 of five digits; got {text!r}.")
     power = good.get(f"power{tag}_w")
     if factor is not None and power is not None and factor.value < 0 < power.value:

@@ -9,19 +9,17 @@ That voltage and current are as accurate as the power, on their own ranges, is a
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from fractions import Fraction
-from functools import cache
 from typing import Final
 
 from ..accuracy import Accuracy, Conditions
 from ..errors import Unsupported
+from ..ranges import five_digits
 from ..reading import Channel
-from ..scpi import power_of_ten
 
-__all__ = ["BY_DEFAULT", "MODELS", "Model", "Settings", "channels", "ranges_of", "step"]
+__all__ = ["BY_DEFAULT", "MODELS", "Model", "Settings", "channels", "ranges_of"]
 
 _VOLTAGES: Final = (15.0, 30.0, 60.0, 150.0, 300.0, 600.0)
 _CURRENTS: Final = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0)
@@ -94,12 +92,6 @@ def ranges_of(model: Model, crest_factor: int) -> tuple[tuple[float, ...], tuple
     )
 
 
-@cache
-def step(range_size: float) -> Fraction:
-    """Return the weight of the last of five digits on a range, in the range's unit."""
-    return power_of_ten(math.floor(math.log10(range_size) + 1e-9) - 4)
-
-
 def _mean(
     model: Model, settings: Settings, name: str, size: float, *, elements: int = 1
 ) -> Channel:
@@ -120,8 +112,8 @@ def _mean(
         quantity=quantity,
         unit=unit,
         kind="mean",
-        scale=step(size),
-        resolution=float(step(size)),
+        scale=five_digits(size),
+        resolution=float(five_digits(size)),
         accuracy=accuracy.at(
             Conditions(crest_factor=settings.crest_factor, line_filter=settings.line_filter)
         ),
@@ -141,8 +133,8 @@ def _energy(settings: Settings) -> Channel:
         quantity="energy",
         unit="J",
         kind="counter",
-        scale=3600 * step(size),
-        resolution=3600.0 * float(step(size)),
+        scale=3600 * five_digits(size),
+        resolution=3600.0 * float(five_digits(size)),
         accuracy=Accuracy(of_reading=0.003, assumed=True),
         refresh_s=settings.refresh_s,
         assumed=("resolution", "accuracy"),

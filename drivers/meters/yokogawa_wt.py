@@ -54,14 +54,14 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from types import TracebackType
 from typing import Final
 
 from ..errors import DeviceError, DriverError, Held, OverRange, Refused, Unsupported
 from ..held import HeldWatch
-from ..ranges import Ranges
+from ..ranges import Ranges, one_of
 from ..reading import Channel, Reading
 from ..scpi import Number, number, parse_block, units
 from ..talk import Talk
@@ -122,10 +122,10 @@ class YokogawaWt:
             frequency_filter,
             binary,
         )
-        _one_of("voltage_range_v", voltage_range_v, self.voltage_ranges_v)
-        _one_of("current_range_a", current_range_a, self.current_ranges_a)
-        _one_of("refresh_s", refresh_s, _PERIODS_S)
-        _one_of("elements", elements, range(1, self._model.elements + 1))
+        one_of("voltage_range_v", voltage_range_v, self.voltage_ranges_v)
+        one_of("current_range_a", current_range_a, self.current_ranges_a)
+        one_of("refresh_s", refresh_s, _PERIODS_S)
+        one_of("elements", elements, range(1, self._model.elements + 1))
         if integrate and elements > 1:
             raise Unsupported("Expected integrate with one element; the sum has no item.")
         self._dialect = WT200 if variant == "wt210" else WT300
@@ -226,8 +226,8 @@ class YokogawaWt:
         """
         self._ready = False  # the next reading sets and reads back everything
         if not (ranges.voltage_auto or ranges.current_auto):
-            _one_of("voltage_range_v", ranges.voltage_v, self.voltage_ranges_v)
-            _one_of("current_range_a", ranges.current_a, self.current_ranges_a)
+            one_of("voltage_range_v", ranges.voltage_v, self.voltage_ranges_v)
+            one_of("current_range_a", ranges.current_a, self.current_ranges_a)
             self._settings = replace(
                 self._settings,
                 voltage_range_v=ranges.voltage_v,
@@ -315,10 +315,3 @@ class YokogawaWt:
         short = tuple(n.replace("RMS,", ",").upper() for n in names)
         if short != self._items:
             raise Refused(f"Expected the items {' '.join(self._items)}; the meter has {names}.")
-
-
-def _one_of(name: str, value: float, known: Sequence[float]) -> None:
-    if value not in known:
-        raise Unsupported(
-            f"Expected {name} to be one of {', '.join(f'{k:g}' for k in known)}; got {value:g}."
-        )

@@ -17,9 +17,9 @@ from drivers.meters.yokogawa_lines import (
     refuse_identity,
     refuse_values,
 )
-from drivers.meters.yokogawa_tables import Settings, step
+from drivers.meters.yokogawa_tables import Settings
 from drivers.meters.yokogawa_wt import YokogawaWt
-from drivers.ranges import choose
+from drivers.ranges import choose, five_digits
 from drivers.scpi import Number, number, power_agrees, units
 from drivers.talk import Talk
 from drivers.tape import Replay, load_tape
@@ -101,7 +101,7 @@ def test_real_samples_have_five_digits_and_agree(
     wattcal_data: Path, name: str, volt_range: float, amp_range: float
 ) -> None:
     """What the driver checks in every reading holds in every sample of the real testing runs."""
-    steps = [step(s) for s in (volt_range * amp_range, volt_range, amp_range, 1.0)]
+    steps = [five_digits(s) for s in (volt_range * amp_range, volt_range, amp_range, 1.0)]
     count = 0
     for values in samples(wattcal_data / FOLDER / name / "run_1/spl.txt"):
         for value, size in zip(values, steps, strict=True):
