@@ -1,6 +1,6 @@
 """A plan: what the machine is told to do, for how long, in which order; pure data.
 
-    name = "staircase"
+    name = "mine"
     seed = 1
     warm_up_s = 2.0      # all streams record, nothing is told to the machine yet
     settle_s = 4.0       # trimmed from the beginning of every step before it counts

@@ -47,7 +47,7 @@ def calibration(points: PlannedPoints, a: Assumptions, rng: np.random.Generator)
 
 @pytest.mark.parametrize(("name", "runs"), [("quick", 200), ("standard", 100), ("verify", 150)])
 def test_repeated_calibrations_scatter_as_predicted(name: str, runs: int) -> None:
-    """Within 30 %: the fit finds its own weights, and 100 runs know a scatter to 7 %."""
+    """Within 20 %: 100 runs know a scatter to 7 %; 150 to 400 runs a plan agree to 5 %."""
     points = planned_points(READY[name](), SERVER)
     predicted = predict(points, SERVER)
     assert predicted is not None
@@ -62,7 +62,7 @@ def test_repeated_calibrations_scatter_as_predicted(name: str, runs: int) -> Non
         slopes.append(slope / 1.25)
         halves.append(intercept + slope * (147.5 - 12) / 1.25)
     scatter_pct = 100 * float(np.std(slopes))
-    assert predicted.gain_statistical_pct == pytest.approx(scatter_pct, rel=0.3)
+    assert predicted.gain_statistical_pct == pytest.approx(scatter_pct, rel=0.2)
     assert np.mean(slopes) == pytest.approx(1.0, abs=4 * np.std(slopes) / math.sqrt(runs))
 
 
