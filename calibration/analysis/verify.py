@@ -179,7 +179,7 @@ def _run_e_n(profile: Profile, points: Points, quantity: Quantity) -> float | No
     seen = np.all([np.isfinite(points.inputs[k].value) for k in wanted], axis=0)
     points = points.select(seen)
     idle = points.idle
-    if quantity == "power" and profile.above_idle_only:
+    if quantity != "above_idle" and profile.above_idle_only:
         return None
     if quantity != "power" and not idle.any():
         return None

@@ -327,12 +327,15 @@ def _chart_lines(v: Verification) -> list[str]:
     head = ["run, in order of time", *[f"E_n {_CHARTED[c.quantity]}" for c in v.charts]]
     lines = ["", table(head, rows, right="l" + "r" * len(v.charts))]
     for c in v.charts:
-        what = _CHARTED[c.quantity]
+        what, remedy = _CHARTED[c.quantity], "calibrate anew"
+        if c.quantity == "baseline":
+            remedy = "re-zero the profile (wattcal rezero)"
         if c.outside:
-            lines.append(_wrap(f"{what}: |E_n| > 1 in {', '.join(c.outside)}: calibrate anew"))
+            more = f" and {len(c.outside) - 2} more" if len(c.outside) > 2 else ""
+            lines.append(_wrap(f"{what}: |E_n| > 1 in {', '.join(c.outside[:2])}{more}: {remedy}"))
         elif c.trend is not None:
             lines.append(_wrap(f"{what}: CUSUM alarm at {c.trend}: each run is inside, but they "
-                               "lie on one side; calibrate anew"))  # fmt: skip
+                               f"lie on one side: {remedy}"))  # fmt: skip
         else:
             lines.append(_wrap(f"{what}: no alarm (a false one in {c.false_alarm_runs:.0f} runs "
                                "on average); the profile may be extended"))  # fmt: skip

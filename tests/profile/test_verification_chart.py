@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from datetime import date
+from typing import Any
+
 import numpy as np
 import pytest
 
-from calibration import Profile
+from calibration import Profile, load_profile
 from calibration.analysis import Chart, InputColumn, Points, Reference, chart_runs
 
 
@@ -65,3 +69,16 @@ def test_without_idle_there_is_a_chart_of_power_only(line: Profile) -> None:
     busy = [(name, points.select(~points.idle)) for name, points in (run(1), run(2))]
     assert [c.quantity for c in chart_runs(line, busy)] == ["power"]
     assert charts(line, *busy)["power"].e_n[0] == pytest.approx(0, abs=0.1)
+
+
+def test_a_profile_that_answers_above_idle_only_has_no_baseline(
+    line_document: Callable[..., dict[str, Any]],
+) -> None:
+    document = line_document()
+    document["measurand"]["above_idle_only"] = True
+    document["applicability"]["idle_inputs"] = {"rapl_package": 12.0}
+    document["uncertainty"]["stated"]["U_at"] = [
+        {"inputs": {"rapl_package": 60.0}, "P": 57.6, "U": 10.1595}
+    ]
+    profile = load_profile(document, today=date(2026, 11, 1))
+    assert [c.quantity for c in chart_runs(profile, [run(1), run(2)])] == ["above_idle"]
