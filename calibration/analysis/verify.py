@@ -44,7 +44,8 @@ class Chart:
 class Verification:
     """A profile on points it never saw, without refit; E_n over 1 in magnitude fails (ISO 13528).
 
-    `coverage_95_pct` is the share of points whose reference lies inside the stated interval,
+    `outside` counts points beyond the domain that were corrected all the same; `coverage_95_pct` is
+    the share of points whose reference lies inside the stated interval,
     widened by the reference's own standard uncertainty.
     """
 
@@ -61,6 +62,7 @@ class Verification:
     energy_error_pct: float | None
     passed: bool
     flags: tuple[str, ...]
+    outside: int = 0
     charts: tuple[Chart, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
@@ -124,7 +126,8 @@ def verify_points(
 def predictor(profile: Profile, flags: Counter[str] | None = None) -> Predict:
     """Return a function from the inputs of a point to power (W), u (W) and k, or to a refusal.
 
-    What the profile says of each answer (`outside:...`, `short`, ...) is counted in `flags`.
+    What the profile says of each answer is counted in `flags`, and under `outside` the answers that
+    lie beyond the domain in any way.
     """
     wanted = profile.input_ids
 
@@ -138,6 +141,7 @@ def predictor(profile: Profile, flags: Counter[str] | None = None) -> Predict:
             return str(error)
         if flags is not None:
             flags.update(answer.flags)
+            flags["outside"] += any(f.startswith("outside:") for f in answer.flags)
         return answer.power_w, answer.u_w, answer.k
 
     return predict

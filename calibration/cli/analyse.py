@@ -381,10 +381,9 @@ def _verify(arguments: argparse.Namespace) -> int:
         points = _less_idle(points, profile.id)
     said: Counter[str] = Counter()
     result = verify_points(str(arguments.profile), points, predictor(profile, said))
-    beyond = [f"{n} of {result.n} points {f}" for f, n in said.items() if f.startswith("outside")]
     names = [source.name for source in arguments.source]
     charts = chart_runs(profile, list(zip(names, tables, strict=True)))
-    result = replace(result, flags=(*result.flags, *beyond), charts=charts)
+    result = replace(result, outside=said["outside"], charts=charts)
     others = sorted(set(points.session) - {profile.rezeroed})
     if profile.rezeroed is not None and others:
         note = f"re-zeroed for session {profile.rezeroed}; these points are of {', '.join(others)}"

@@ -301,7 +301,7 @@ def verification_text(result: Verification) -> str:
     if v.n == 0:
         return _wrap(f"{v.profile}: no point could be corrected: {'; '.join(v.flags)}")
     rows = [
-        ["points", f"{v.n} ({v.refused} refused)"],
+        ["points", f"{v.n} ({v.refused} refused, {v.outside} outside the domain)"],
         ["bias", f"{_number(v.bias_w, sign=True)} W"],
         ["RMSE", f"{_number(v.rmse_w)} W"],
         ["MAPE, max", f"{_number(v.mape_pct)} %, {_number(v.max_abs_pct)} %"],
