@@ -8,7 +8,8 @@ console. Before each later candidate a line end is sent, so that one that reads 
 what we asked before for the beginning of its own.
 
 First everybody is asked at the speed that is set at the factory, then those who can be set to
-others at the others. Where somebody talks unasked, the instruments that do so come first.
+others at the others. Where somebody talks unasked, meters that do so (the class attribute
+`talks_unasked` of their drivers) come first.
 """
 
 from __future__ import annotations
@@ -84,7 +85,7 @@ def ask_port(
     over_http = port.startswith("http://")
     try:
         if not over_http and (talks or _talks)(port):
-            families.sort(key=lambda family: not _talks_by_itself(family[0]))
+            families.sort(key=lambda family: _turn_where_somebody_talks(family[0]))
     except DriverError as error:
         return Found(port, None, None, why=str(error))
     rounds = list(_rounds(families, network="://" in port, over_http=over_http))
@@ -120,11 +121,15 @@ def _talks(port: str) -> bool:
         line.close()
 
 
-def _talks_by_itself(entry: Entry) -> bool:
+def _turn_where_somebody_talks(entry: Entry) -> int:
+    """Let those who talk unasked come first, then those who stream once they are told to."""
     try:
-        return hasattr(driver_of(entry), "read_block")
+        driver = driver_of(entry)
     except ImportError:  # needs more than is installed
-        return False
+        return 2
+    if getattr(driver, "talks_unasked", False):
+        return 0
+    return 1 if hasattr(driver, "read_block") else 2
 
 
 def _rounds(

@@ -209,6 +209,7 @@ class PmLine:
 
     model = "pm-line"
     baud = 115_200
+    talks_unasked = True
     dtr = False
     rts = False
     channels: tuple[Channel, ...] = CHANNELS

@@ -154,6 +154,7 @@ class SmartPower3:
 
     model = "smartpower3"
     baud = 115_200
+    talks_unasked = True
     bauds = (115_200, 921_600, 460_800, 230_400, 57_600, 38_400, 19_200, 9_600)
     channels = CHANNELS
     tick_rate_hz = TICK_RATE_HZ

@@ -170,14 +170,22 @@ def test_the_whole_catalogue_is_told_apart_on_a_port(capsys: pytest.CaptureFixtu
         assert emulator.instrument.forbidden == []
 
 
-@pytest.mark.parametrize("model", ["wt333e", "smartpower3"])
-def test_meters_behind_adapters_are_told_apart(model: str) -> None:
+def test_meters_behind_adapters_are_told_apart() -> None:
     """Modbus questions first, which a meter that reads lines must not take for half a line."""
-    asked = [find("pzem-004t"), *(e for e in entries() if e.driver == find(model).driver)]
-    with start(model, 100.0) as emulator:
+    asked = [find("pzem-004t"), *(e for e in entries() if e.driver == find("wt333e").driver)]
+    with start("wt333e", 100.0) as emulator:
         found = ask_port(emulator.path, asked)
-        assert found.model == model, found
+        assert found.model == "wt333e", found
         assert found.also == ()
+
+
+@pytest.mark.parametrize("model", ["smartpower3", "pm-line"])
+def test_where_somebody_talks_meters_that_do_so_come_first(model: str) -> None:
+    with start(model, 100.0) as emulator:
+        found = ask_port(emulator.path, candidates(None))
+        assert found.model == model, found
+        assert set(found.tried) <= {"smartpower3", "pm-line"}
+        assert {e.request for e in emulator.log} <= {b"?"}  # no question meant for another meter
 
 
 def test_a_port_in_use_is_left_alone(capsys: pytest.CaptureFixture[str]) -> None:
