@@ -9,7 +9,7 @@ import json
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
 
@@ -67,33 +67,42 @@ def module_of(entry: Entry) -> ModuleType:
     return sys.modules[drivers.catalog.driver_of(entry).__module__]
 
 
-def conformance() -> ModuleType:
-    path = Path(__file__).with_name("test_conformance.py")
-    spec = importlib.util.spec_from_file_location("conformance_rules", path)
+def rules(file: str, *without: str) -> list[Callable[[Entry], None]]:
+    """Return the tests of a file that hold for any one entry of the catalogue."""
+    path = Path(__file__).with_name(file)
+    spec = importlib.util.spec_from_file_location(path.stem + "_rules", path)
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # its dataclasses look there
     spec.loader.exec_module(module)
-    return module
+    return [
+        rule
+        for name, rule in vars(module).items()
+        if name.startswith("test_")
+        and name not in without
+        and list(inspect.signature(rule).parameters) == ["entry"]
+    ]
 
 
-# There is no tape of a meter that does not exist.
 RULES = [
-    rule
-    for name, rule in vars(conformance()).items()
-    if name.startswith("test_")
-    and list(inspect.signature(rule).parameters) == ["entry"]
-    and name != "test_there_is_a_tape"
+    # There is no tape of a meter that does not exist.
+    *rules("test_conformance.py", "test_there_is_a_tape"),
+    # It is asked, and does not stream.
+    *rules("test_simulated_hour.py", "test_a_stream_with_faults"),
 ]
 
 
 @pytest.mark.parametrize("rule", RULES, ids=lambda r: r.__name__)
-def test_the_example_keeps_the_rules_of_the_catalogue(entry: Entry, rule: object) -> None:
-    rule(entry)  # type: ignore[operator]
+def test_the_example_keeps_the_rules_of_the_catalogue(
+    entry: Entry, rule: Callable[[Entry], None]
+) -> None:
+    rule(entry)
 
 
 def test_there_are_rules() -> None:
-    assert len(RULES) >= 5
+    assert "test_an_hour_with_faults" in {rule.__name__ for rule in RULES}
+    assert len(RULES) >= 6
 
 
 def test_the_example_survives_bytes_that_no_meter_sends(entry: Entry) -> None:
