@@ -2,6 +2,7 @@
 
 from .codecarbon import CodeCarbon
 from .cpu_load import CpuLoad
+from .nvml import NvmlReader
 from .opened import ESTIMATORS, available, open_estimator
 from .powercap import Zone, find_zones
 from .protocol import Estimator, PushedEstimator
@@ -12,6 +13,7 @@ __all__ = [
     "CodeCarbon",
     "CpuLoad",
     "Estimator",
+    "NvmlReader",
     "PushedEstimator",
     "RaplReader",
     "Zone",

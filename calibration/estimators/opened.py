@@ -9,6 +9,7 @@ from typing import Final
 from ..errors import CalibrationError, InputError
 from .codecarbon import CodeCarbon
 from .cpu_load import CpuLoad
+from .nvml import NvmlReader
 from .protocol import Estimator, PushedEstimator
 from .rapl import RaplReader
 
@@ -16,6 +17,7 @@ __all__ = ["ESTIMATORS", "available", "open_estimator"]
 
 ESTIMATORS: Final[Mapping[str, str]] = {
     "rapl": "energy counters of the processor (Linux powercap)",
+    "nvml": "energy counters or power sensors of NVIDIA GPUs",
     "cpu-load": "share of time that the cores were busy (psutil)",
     "codecarbon": "CodeCarbon, as it runs here, in a process of its own",
 }
@@ -35,6 +37,8 @@ def open_estimator(name: str, *, powercap_root: Path | None = None) -> Estimator
     stream = stream or tool
     if tool == "rapl":
         return RaplReader(powercap_root or Path("/sys"), id=stream)
+    if tool == "nvml":
+        return NvmlReader(id=stream)
     if tool == "cpu-load":
         return CpuLoad(id=stream)
     if tool == "codecarbon":

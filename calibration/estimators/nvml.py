@@ -1,0 +1,403 @@
+"""NVML: the energy counters and power sensors of NVIDIA GPUs, each card by its UUID.
+
+A card with an energy counter (Volta and later) is read through it, in mJ since the driver was
+loaded; where one card has none, power is read of all of them, and the mode says so: the two
+disagree in the field and are never mixed. Newer drivers tell an instant power (field 186) from an
+average one (field 185; over 1 s on Ampere and later except GA100); the older question answers with
+the one or the other, whichever the card pleases.
+
+The sensor renews its number every 20 to 100 ms. How often is measured when the reader is opened.
+Over how long it averages only a step of the load can tell (`renewal.averaging_window_s`), so it
+stays `None` here. On A100 and H100 the sensor looks at 25 ms of every 100 ms (Yang, Adamek,
+Armour: "Part-time Power Measurements", SC24, arXiv:2312.02741); that the energy counter adds up
+the same looks stands in no source and is assumed.
+
+Sources: NVML API reference (NVIDIA), nvmlDeviceGetTotalEnergyConsumption, nvmlDeviceGetPowerUsage,
+nvmlDeviceGetFieldValues.
+
+A card that is lost, or whose counter cannot be explained, is a fault of the row. The sum then
+begins again at 0, which tells every reader that the energy in between is unknown.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import Any, Final
+
+from ..errors import NotAvailable, NotInstalled
+from ..instruments import Reading
+from ..recording.documents import ChannelInfo, Descriptor
+from .renewal import looks, update_period_s
+
+__all__ = ["NvmlReader"]
+
+_AVERAGE, _INSTANT = 185, 186
+# A card draws more than its limit for milliseconds only; a step that would need twice the limit,
+# beside a few updates of the counter, is no energy.
+_TIMES_LIMIT: Final = 2.0
+_SLACK_S: Final = 0.5
+_MOST_W: Final = 2000.0
+_LOOK_EVERY_S: Final = 0.003
+_AGAIN_NS: Final = 1_000_000_000
+_PART_TIME: Final = ("A100", "H100")
+_PART_TIME_SHARE: Final = 0.25
+
+
+@dataclass(slots=True)
+class _Card:
+    """One GPU: what it is, what it can tell, and what its counter read last, mJ."""
+
+    uuid: str
+    handle: Any
+    facts: dict[str, Any]
+    counts: bool
+    powers: tuple[str, ...]
+    most_w: float
+    last_mj: int = 0
+    period_s: float | None = None
+
+    @property
+    def observed_share(self) -> float:
+        """Return the part of the time that its sensor looks, 0 to 1."""
+        return _PART_TIME_SHARE if any(w in self.facts["name"] for w in _PART_TIME) else 1.0
+
+
+class _Unknown(Exception):  # noqa: N818 - internal, never leaves this module
+    """A step of a counter that no energy explains."""
+
+
+@dataclass(slots=True)
+class _Look:
+    """What all cards said at one look."""
+
+    counters_mj: dict[str, int] = field(default_factory=dict)
+    powers_w: dict[str, dict[str, float]] = field(default_factory=dict)
+
+
+class NvmlReader:
+    """Reads all GPUs of this machine; a context manager.
+
+    `look_s` is how long it may look for the sensor's update period when it is opened (0: not).
+
+    Raises:
+        NotAvailable: there is no library, no driver, no GPU, or none that tells energy or power.
+        NotInstalled: nvidia-ml-py is missing.
+
+    """
+
+    since_previous = False
+
+    def __init__(
+        self,
+        *,
+        id: str = "nvml",
+        cadence_s: float = 0.1,
+        look_s: float = 1.5,
+        now_ns: Callable[[], int] = time.monotonic_ns,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self.id, self.cadence_s, self._now_ns = id, cadence_s, now_ns
+        self._nvml = _library()
+        self._open = False
+        self._away_since_ns: int | None = None
+        self._initialise()
+        try:
+            self._driver = str(self._nvml.nvmlSystemGetDriverVersion())
+            self._cards, self._silent = self._find_cards()
+            self.mode = "energy_counter" if all(c.counts for c in self._cards) else "power"
+            for card in self._cards:
+                card.period_s = self._period(card, look_s, sleep)
+            self._t_last_ns, _, first = self._look()
+        except self._nvml.NVMLError as error:
+            self.close()
+            raise NotAvailable(f"The GPUs cannot be read: {error}. Try nvidia-smi.") from None
+        except BaseException:
+            self.close()
+            raise
+        for card in self._cards:
+            card.last_mj = first.counters_mj.get(card.uuid, 0)
+        self._sum_mj = 0
+
+    def __enter__(self) -> NvmlReader:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    @property
+    def version(self) -> str:
+        """Return the version of the driver."""
+        return self._driver
+
+    def descriptor(self) -> Descriptor:
+        """Return what the channels mean: the sum of all cards, then what each card says."""
+        counted = self.mode == "energy_counter"
+        share = min(c.observed_share for c in self._cards)
+        channels = [
+            ChannelInfo(
+                name="nvml_j" if counted else "nvml_w",
+                quantity="energy" if counted else "power",
+                unit="J" if counted else "W",
+                kind="counter" if counted else "instant",
+                resolution=0.001,
+                observed_share=share,
+                input="nvml",
+                assumed=("observed_share",) if share < 1.0 else (),
+            )
+        ]
+        for card in self._cards:
+            if card.counts:
+                channels.append(
+                    ChannelInfo(
+                        name=f"{card.uuid}_j",
+                        quantity="energy",
+                        unit="J",
+                        kind="counter",
+                        resolution=0.001,
+                    )
+                )
+            channels += [
+                ChannelInfo(
+                    name=f"{card.uuid}_{power}",
+                    quantity="power",
+                    unit="W",
+                    kind="instant",
+                    resolution=0.001,
+                )
+                for power in card.powers
+            ]
+        return Descriptor(
+            stream=self.id,
+            role="estimator",
+            source="NVML",
+            channels=tuple(channels),
+            cadence_s=self.cadence_s,
+            mode=self.mode,
+            scope=tuple(f"{c.facts['name']} {c.uuid}" for c in self._cards),
+            configuration={
+                "driver": self._driver,
+                "nvidia-ml-py": _version(),
+                "gpus": {
+                    c.uuid: {
+                        **c.facts,
+                        "energy_counter": c.counts,
+                        "powers": list(c.powers),
+                        "summed": "counter" if counted else c.powers[0],
+                        "update_period_s": c.period_s,
+                        "averaging_window_s": None,
+                    }
+                    for c in self._cards
+                },
+                # What draws power here and says nothing; no sum contains it.
+                "without_a_reading": list(self._silent),
+            },
+        )
+
+    def read(self) -> Reading:
+        """Take one reading of all cards; a fault says what went wrong, and with which card."""
+        before_ns = self._now_ns()
+        if not self._back(before_ns):
+            return Reading(before_ns, before_ns, fault="gone")
+        try:
+            t_request_ns, t_reply_ns, look = self._look()
+        except self._nvml.NVMLError as error:
+            # The counters go on meanwhile: the next good look has the energy of this one too.
+            return Reading(before_ns, self._now_ns(), fault=self._fault(error, before_ns))
+        elapsed_s = max(t_reply_ns - self._t_last_ns, 0) / 1e9
+        self._t_last_ns = t_request_ns
+        faults, step_mj = [], 0
+        for card in self._cards:
+            if card.uuid not in look.counters_mj:
+                continue
+            now_mj = look.counters_mj[card.uuid]
+            try:
+                step_mj += _step(card, now_mj, elapsed_s)
+            except _Unknown as unknown:
+                faults.append(str(unknown))
+            card.last_mj = now_mj
+        if faults:
+            self._sum_mj = 0
+            return Reading(t_request_ns, t_reply_ns, fault=", ".join(faults))
+        self._sum_mj += step_mj
+        if self.mode == "energy_counter":
+            values = {"nvml_j": self._sum_mj / 1e3}
+        else:
+            values = {"nvml_w": sum(look.powers_w[c.uuid][c.powers[0]] for c in self._cards)}
+        for card in self._cards:
+            if card.counts:
+                values[f"{card.uuid}_j"] = card.last_mj / 1e3
+            values |= {f"{card.uuid}_{k}": v for k, v in look.powers_w[card.uuid].items()}
+        return Reading(t_request_ns, t_reply_ns, values)
+
+    def close(self) -> None:
+        """Give the library back."""
+        if self._open:
+            self._open = False
+            with contextlib.suppress(self._nvml.NVMLError):
+                self._nvml.nvmlShutdown()
+
+    def _initialise(self) -> None:
+        try:
+            self._nvml.nvmlInit()
+        except self._nvml.NVMLError as error:
+            raise NotAvailable(
+                f"NVIDIA's management library cannot be used: {error}. Look whether nvidia-smi "
+                "works; in a container, start it with the GPUs (docker run --gpus all ...)."
+            ) from None
+        self._open = True
+
+    def _find_cards(self) -> tuple[list[_Card], tuple[str, ...]]:
+        n, cards, silent = self._nvml, [], []
+        for index in range(n.nvmlDeviceGetCount()):
+            handle = n.nvmlDeviceGetHandleByIndex(index)
+            uuid = str(n.nvmlDeviceGetUUID(handle))
+            counts = self._ask(n.nvmlDeviceGetTotalEnergyConsumption, handle) is not None
+            powers = tuple(self._powers_w(handle, ("instant_w", "average_w")))
+            if not powers and self._ask(n.nvmlDeviceGetPowerUsage, handle) is not None:
+                powers = ("power_w",)
+            limit_mw = self._ask(n.nvmlDeviceGetEnforcedPowerLimit, handle)
+            mig = self._ask(n.nvmlDeviceGetMigMode, handle)
+            facts = {
+                "name": str(n.nvmlDeviceGetName(handle)),
+                "vbios": self._ask(n.nvmlDeviceGetVbiosVersion, handle),
+                "architecture": self._ask(n.nvmlDeviceGetArchitecture, handle),
+                "power_limit_w": None if limit_mw is None else limit_mw / 1e3,
+                # With MIG the numbers are those of the whole board, not of an instance.
+                "mig": None if mig is None else bool(mig[0]),
+            }
+            if not counts and not powers:
+                silent.append(f"{facts['name']} {uuid}")
+                continue
+            most_w = _MOST_W if limit_mw is None else _TIMES_LIMIT * limit_mw / 1e3
+            cards.append(_Card(uuid, handle, facts, counts, powers, most_w))
+        if not cards:
+            what = ", ".join(silent) or "no GPU"
+            raise NotAvailable(
+                f"Expected a GPU that tells its energy or power; found {what}. Record it without "
+                "the estimator nvml."
+            )
+        if not all(c.counts for c in cards):
+            # Power is read of all; a card with a counter only would be missing in the sum.
+            silent += [f"{c.facts['name']} {c.uuid}" for c in cards if not c.powers]
+            cards = [c for c in cards if c.powers]
+        return cards, tuple(silent)
+
+    def _ask(self, question: Callable[[Any], Any], handle: Any) -> Any:
+        """Return the answer; None where this card or this library has none."""
+        n = self._nvml
+        try:
+            return question(handle)
+        except (n.NVMLError_NotSupported, n.NVMLError_FunctionNotFound):
+            return None
+
+    def _powers_w(self, handle: Any, names: tuple[str, ...]) -> dict[str, float]:
+        """Return power by name, W; a field that a card does not know is left out."""
+        if names == ("power_w",):
+            return {"power_w": self._nvml.nvmlDeviceGetPowerUsage(handle) / 1e3}
+        if not names:
+            return {}
+        answers = self._ask(
+            lambda h: self._nvml.nvmlDeviceGetFieldValues(h, [_INSTANT, _AVERAGE]), handle
+        )
+        found = {}
+        for name, answer in zip(("instant_w", "average_w"), answers or (), strict=False):
+            if name in names and answer.nvmlReturn == self._nvml.NVML_SUCCESS:
+                found[name] = answer.value.uiVal / 1e3
+        return found
+
+    def _period(self, card: _Card, look_s: float, sleep: Callable[[float], None]) -> float | None:
+        """Measure how often the card renews its counter, or its power where it has none."""
+        n = self._nvml
+
+        def read() -> float | None:
+            if card.counts:
+                return float(n.nvmlDeviceGetTotalEnergyConsumption(card.handle))
+            return self._powers_w(card.handle, card.powers).get(card.powers[0])
+
+        return update_period_s(
+            *looks(read, last_s=look_s, every_s=_LOOK_EVERY_S, now_ns=self._now_ns, sleep=sleep)
+        )
+
+    def _look(self) -> tuple[int, int, _Look]:
+        """Return the instants before and after, and what every card says."""
+        look, before_ns = _Look(), self._now_ns()
+        for card in self._cards:
+            if card.counts:
+                look.counters_mj[card.uuid] = int(
+                    self._nvml.nvmlDeviceGetTotalEnergyConsumption(card.handle)
+                )
+        for card in self._cards:
+            powers = self._powers_w(card.handle, card.powers)
+            if len(powers) < len(card.powers):
+                raise self._nvml.NVMLError(self._nvml.NVML_ERROR_NO_DATA)
+            look.powers_w[card.uuid] = powers
+        return before_ns, self._now_ns(), look
+
+    def _fault(self, error: Any, now_ns: int) -> str:
+        """Name what went wrong; a lost card or driver is looked for again later."""
+        n = self._nvml
+        lost = n.NVML_ERROR_GPU_IS_LOST
+        away = (lost, n.NVML_ERROR_UNINITIALIZED, n.NVML_ERROR_DRIVER_NOT_LOADED,
+                n.NVML_ERROR_INVALID_ARGUMENT)  # fmt: skip
+        if error.value in away:
+            self._away_since_ns = now_ns
+        return "gpu_lost" if error.value == lost else "unreadable"
+
+    def _back(self, now_ns: int) -> bool:
+        """Whether all cards are there; a second after one was lost they are looked up anew."""
+        if self._away_since_ns is None:
+            return True
+        if now_ns - self._away_since_ns < _AGAIN_NS:
+            return False
+        self._away_since_ns = now_ns
+        self.close()
+        n = self._nvml
+        try:
+            n.nvmlInit()
+            self._open = True
+            for card in self._cards:
+                card.handle = n.nvmlDeviceGetHandleByUUID(card.uuid)
+        except n.NVMLError:
+            return False
+        self._away_since_ns = None
+        return True
+
+
+def _step(card: _Card, now_mj: int, elapsed_s: float) -> int:
+    """Return the energy since the last reading, mJ, or raise `_Unknown`.
+
+    `reset`: the driver was loaded again, its counter is as young as that; `went_back`: it fell to
+    something that no reload explains; `implausible`: it ran ahead of what the card can draw.
+    """
+    most_mj = card.most_w * (elapsed_s + _SLACK_S) * 1e3
+    step_mj = now_mj - card.last_mj
+    if step_mj < 0:
+        raise _Unknown(f"{'reset' if now_mj <= most_mj else 'went_back'} {card.uuid}")
+    if step_mj > most_mj:
+        raise _Unknown(f"implausible {card.uuid}")
+    return step_mj
+
+
+def _library() -> Any:
+    try:
+        import pynvml
+    except ImportError:
+        raise NotInstalled(
+            "NVML needs nvidia-ml-py, which is not installed: pip install 'wattcal[lab]'"
+        ) from None
+    return pynvml
+
+
+def _version() -> str:
+    from importlib.metadata import version
+
+    return version("nvidia-ml-py")
