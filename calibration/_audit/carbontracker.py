@@ -24,7 +24,15 @@ from typing import Final
 from ..errors import InputError
 from .results import AuditRow, Origin, Part, Remark
 
-__all__ = ["audit_log", "is_log", "version_of"]
+__all__ = [
+    "audit_log",
+    "components",
+    "epochs",
+    "is_log",
+    "printed_energy_kwh",
+    "pue_of",
+    "version_of",
+]
 
 _VERSION: Final = re.compile(r"carbontracker version (\S+)")
 _PUE: Final = re.compile(r"PUE coefficient of ([0-9.]+)")
@@ -47,6 +55,18 @@ def version_of(text: str) -> str | None:
     return found.group(1) if found else None
 
 
+def pue_of(text: str) -> float | None:
+    """Return the PUE that a log says its totals are multiplied by."""
+    found = _PUE.search(text)
+    return float(found.group(1)) if found else None
+
+
+def printed_energy_kwh(output: str) -> float | None:
+    """Return the total that an output log prints, kWh with the PUE in it."""
+    found = _ACTUAL.search(output)
+    return float(found.group(1)) if found else None
+
+
 def audit_log(where: str, log: str, output: str | None) -> AuditRow:
     """Judge one run from its log and, where there is one, its output log.
 
@@ -54,8 +74,8 @@ def audit_log(where: str, log: str, output: str | None) -> AuditRow:
         InputError: the log holds no finished epoch.
 
     """
-    devices = _devices(log)
-    durations_s, powers_w = _epochs(where, log)
+    devices = components(log)
+    durations_s, powers_w = epochs(where, log)
     parts = [
         _part(name, devices.get(name, ()), durations_s, column)
         for name, column in powers_w.items()
@@ -66,7 +86,8 @@ def audit_log(where: str, log: str, output: str | None) -> AuditRow:
     return AuditRow(where, where, math.fsum(durations_s), tuple(parts), remarks)
 
 
-def _devices(log: str) -> dict[str, tuple[str, ...]]:
+def components(log: str) -> dict[str, tuple[str, ...]]:
+    """Return the devices of each component that a log names."""
     line = _FOUND.search(log)
     if line is None:
         return {}
@@ -76,8 +97,13 @@ def _devices(log: str) -> dict[str, tuple[str, ...]]:
     }
 
 
-def _epochs(where: str, log: str) -> tuple[list[float], dict[str, list[float | None]]]:
-    """Return the duration of each epoch in s, and the power of each component in each, W."""
+def epochs(where: str, log: str) -> tuple[list[float], dict[str, list[float | None]]]:
+    """Return the duration of each epoch in s, and the power of each component in each, W.
+
+    Raises:
+        InputError: the log holds no finished epoch.
+
+    """
     durations_s: list[float] = []
     powers_w: dict[str, list[float | None]] = {}
     for line in log.splitlines():
@@ -138,14 +164,13 @@ def _part(
 
 def _overhead(log: str, output: str | None, energy_j: float) -> Iterator[Part]:
     """Yield what the printed total holds beyond the components: a factor for a data centre."""
-    actual = _ACTUAL.search(output or "")
-    pue = _PUE.search(log)
-    if actual is None:
+    total_kwh, pue = printed_energy_kwh(output or ""), pue_of(log)
+    if total_kwh is None:
         return
-    rest_j = float(actual.group(1)) * 3.6e6 - energy_j
+    rest_j = total_kwh * 3.6e6 - energy_j
     if rest_j <= 0.0:
         return
-    factor = f"a PUE of {pue.group(1)}" if pue else "a factor"
+    factor = f"a PUE of {pue:g}" if pue else "a factor"
     yield Part(
         "overhead", rest_j, "assumed",
         f"the total that the tool prints is its components times {factor}, whatever the room is",

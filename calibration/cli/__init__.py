@@ -36,6 +36,7 @@ COMMAND_MODULES: Final = (
     "rezero",
     "audit",
     "correct",
+    "conformance",
     "demo",
 )
 

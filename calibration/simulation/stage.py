@@ -82,14 +82,26 @@ def _profile(value: Mapping[str, Any]) -> PowerProfile:
 
 @dataclass(frozen=True, slots=True)
 class Truth:
-    """What the scene truly did, once it was played: `go_ns` is its time zero, monotonic ns."""
+    """What the scene truly did, once it was played, on the clock CLOCK_MONOTONIC.
+
+    `began_ns` is when the stage was set, `go_ns` the time zero of the scene.
+    """
 
     scene: Scene
+    began_ns: int
     go_ns: int
 
     def energy_j(self, truth: PowerProfile, start_ns: int, end_ns: int) -> float:
         """Return the energy of one of the scene's profiles between two monotonic instants, J."""
         return truth.energy_j((start_ns - self.go_ns) * 1e-9, (end_ns - self.go_ns) * 1e-9)
+
+    def counted_j(self, gpu: Gpu, start_ns: int, end_ns: int) -> float:
+        """Return what a card's own counter gained between two monotonic instants, J."""
+        readings, lead_s = GpuReadings(gpu), (self.go_ns - self.began_ns) * 1e-9
+        first, last = (
+            readings.at((t - self.began_ns) * 1e-9, lead_s)["energy_mj"] for t in (start_ns, end_ns)
+        )
+        return (last - first) / 1000.0
 
 
 class Stage:
@@ -138,7 +150,7 @@ class Stage:
         """
         self._wait(self.folder / "began.json", 1.0)
         began = json.loads((self.folder / "began.json").read_text(encoding="utf-8"))
-        return Truth(self.scene, int(began["go_ns"]))
+        return Truth(self.scene, int(began["began_ns"]), int(began["go_ns"]))
 
     def close(self) -> None:
         """End the process; what it wrote stays."""
@@ -193,7 +205,7 @@ def _play(folder: Path, parent: int) -> None:
         now_ns = time.monotonic_ns()
         if go_ns is None and (folder / _GO).exists():
             go_ns = now_ns
-            _say(folder / "began.json", {"go_ns": go_ns})
+            _say(folder / "began.json", {"began_ns": began_ns, "go_ns": go_ns})
         # Before `go` the scene stands at its time zero, and the powers of that instant go on.
         lead_s = ((go_ns or now_ns) - began_ns) * 1e-9
         t_s = 0.0 if go_ns is None else (now_ns - go_ns) * 1e-9

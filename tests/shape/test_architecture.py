@@ -33,6 +33,7 @@ ROOMS: dict[str, set[str]] = {
     "simulation": {"instruments", "plans"},
     "analysis": {"plans", "recording", *BASE},
     "publishing": {"analysis", "recording", *BASE},
+    "conformance": {"_audit", "estimators", "machine", "publishing", "simulation"},
     "doctor": {"instruments"},
 }
 FREE = {"cli", "demo", "__init__", "__main__"}

@@ -1,0 +1,1 @@
+"""Scripts that run in the tools' own environments; never imported here."""
