@@ -31,7 +31,8 @@ from .integrals import WindowSums, integrate, window_sums
 from .line import straight_line
 from .linear import LeastSquares, least_squares
 from .moments import Moments
-from .points import Finding, InputColumn, Points, Reference, read_points, write_points
+from .points import Finding, InputColumn, Points, Reference
+from .points_table import read_points, write_points
 from .polynomial import Polynomial, polynomial
 from .results import Component, Domain, FitResult, Model, Reason, Term, Validation
 from .rezero import Rezero, idle_windows, rezero

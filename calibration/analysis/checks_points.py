@@ -271,6 +271,13 @@ def _unresolved(e: Evidence, _: float) -> str:
     return ""
 
 
+def _errors_in_variables(e: Evidence, _: float) -> str:
+    if e.fitted is None or not e.fitted.reliability:
+        return ""
+    by = ", ".join(f"{k} by {100 * (1 - v):.1f} %" for k, v in e.fitted.reliability.items())
+    return f"noise of the inputs flattens their gains ({by}); fitted with errors in both variables."
+
+
 POINT_CHECKS: dict[str, Check] = {
     "too_few_groups": _groups,
     "too_few_levels": _levels,
@@ -284,6 +291,7 @@ POINT_CHECKS: dict[str, Check] = {
     "meter_too_coarse": _coarse,
     "implausible_gain": _gain,
     "unit_scale": _unit,
+    "errors_in_variables": _errors_in_variables,
     "wrong_mode": _mode,
     "lagging_reference": _lagging,
     "lag_unresolved": _unresolved,

@@ -152,18 +152,30 @@ class Dependence:
 
     `start_s`, `duration_s` have shape (n,); `session` holds n labels: sessions are independent.
     `correlation_time_s` is the integral correlation time, None where it must be found from the
-    points; `quantisation_w` is the standard uncertainty that points of one level share, and
-    `resolution_w` the step itself. `inputs_u` holds the standard uncertainty of an input's means,
-    in the input's unit, shape (n,), where it is known.
+    points; `quantisation_w` is the standard uncertainty that points of one level share, of shape
+    (n,), and `resolution_w` the step itself. `inputs_u` holds the standard uncertainty of an
+    input's means, in the input's unit, shape (n,), where it is known.
     """
 
     start_s: Floats
     duration_s: Floats
     session: tuple[str, ...]
     correlation_time_s: float | None
-    quantisation_w: float
+    quantisation_w: Floats
     resolution_w: float
     inputs_u: Mapping[str, Floats] = field(default_factory=dict)
+
+    def select(self, keep: npt.NDArray[np.bool_]) -> Dependence:
+        """Return what the points for which `keep` is true share."""
+        return Dependence(
+            start_s=self.start_s[keep],
+            duration_s=self.duration_s[keep],
+            session=tuple(s for s, k in zip(self.session, keep.tolist(), strict=True) if k),
+            correlation_time_s=self.correlation_time_s,
+            quantisation_w=self.quantisation_w[keep],
+            resolution_w=self.resolution_w,
+            inputs_u={k: u[keep] for k, u in self.inputs_u.items()},
+        )
 
     def in_time(self, correlation_time_s: float) -> Floats:
         """Return the correlations of the points' means, shape (n, n).
@@ -202,9 +214,8 @@ class Dependence:
         there are counts m among the points' powers (W). A mean of m squares of rectangular errors
         has the relative variance 0.8/m, and dof = 2/that (GUM G.3.3).
         """
-        if self.resolution_w <= 0 or self.quantisation_w >= 0.999 * self.resolution_w / math.sqrt(
-            12
-        ):
+        whole_w = 0.999 * self.resolution_w / math.sqrt(12)
+        if self.resolution_w <= 0 or float(self.quantisation_w.min()) >= whole_w:
             return math.inf
         return 2.5 * float(np.unique(np.rint(power_w / self.resolution_w)).size)
 
@@ -225,14 +236,14 @@ class Dependence:
         # The line's own uncertainty, with rounding shared by what lies within half a step.
         near = np.maximum(1 - np.abs(apart) / (0.5 * self.resolution_w), 0.0)
         solver = np.linalg.pinv(design)
-        u2 = self.quantisation_w**2
+        u2 = float(np.mean(self.quantisation_w**2))
         spread = design @ solver @ (u2 * near + np.diag(own2)) @ solver.T @ design.T
         apart = apart * (2 * np.pi / self.resolution_w)
         own = np.diag(spread)
         blur = (own[:, None] + own[None, :] - 2 * spread) * (2 * np.pi / self.resolution_w) ** 2
         blur = np.maximum(blur, 0.0)
         found = np.zeros((n, n))
-        weights = harmonics(self.quantisation_w, self.resolution_w, self.quantisation_dof(power))
+        weights = harmonics(math.sqrt(u2), self.resolution_w, self.quantisation_dof(power))
         for k, weight in enumerate(weights.tolist(), start=1):
             if weight > 1e-4:
                 found += weight * np.cos(k * apart) * np.exp(-0.5 * k * k * blur)
@@ -249,10 +260,15 @@ def dependence_of(points: Points) -> Dependence | None:
     meter = points.reference
     known = np.all(np.isfinite(points.start_unix_s)) and np.all(points.duration_s > 0)
     q = (meter.resolution_w or 0.0) if meter is not None else 0.0
-    quantised = meter.quantisation_w if meter is not None else None
-    if quantised is None:
-        quantised = q / math.sqrt(12)
-    time_s = meter.correlation_time_s if meter is not None else None
+    left = points.quantisation_w
+    quantised = np.full(points.n, q / math.sqrt(12))
+    if left is not None:
+        quantised = np.where(np.isnan(left), quantised, left)
+        q = q or math.sqrt(12) * float(quantised.max())  # a step cannot be finer than that
+    times = points.correlation_time_s
+    time_s = None
+    if times is not None and not np.any(np.isnan(times)):
+        time_s = float(np.median(times))
     if not known:
         time_s = 0.0
     start = points.start_unix_s if known else np.arange(points.n) * 1e9

@@ -10,7 +10,6 @@ its own noise (and, where sessions differ, its own session).
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -105,9 +104,9 @@ def calibrate(scenario: Scenario, rng: np.random.Generator) -> tuple[FitResult, 
             s.resolution_w or None,
             "simulation",
             window_s=1.0,
-            correlation_time_s=None if s.bare else _middle([t[4] for t in tables]),
-            quantisation_w=None if s.bare else _middle([t[5] for t in tables]),
         ),
+        correlation_time_s=None if s.bare else np.repeat([t[4] for t in tables], each),
+        quantisation_w=None if s.bare else np.repeat([t[5] for t in tables], each),
     )
     result = fit_points(points, ("tool",), model="affine", scheme="none")
     zero = float(offset[-1] if s.sessions > 1 else offset[0])
@@ -148,10 +147,6 @@ def _session(
         tool = x + s.tool_w * rng.standard_normal((x.size, _HELD)).mean(axis=1)
     start = np.asarray(index * 2 * _DAY_S + np.arange(x.size) * float(length) + _SETTLE)
     return tool, means.power_w, means.u_w, start, means.correlation_time_s, means.quantisation_w
-
-
-def _middle(values: Sequence[float]) -> float:
-    return values[0] if len(values) == 1 else float(np.median(values))
 
 
 def _noise(n: int, rho: float, rng: np.random.Generator) -> Floats:

@@ -14,12 +14,11 @@ from .correlated import dependence_of
 from .model import Fitted, fit_form
 from .points import Points
 from .results import Domain, FitResult, Reason, Validation
-from .uncertainty import components, held_out_interval, idle_power
+from .uncertainty import between_groups, components, held_out_interval, idle_power
 from .validation import (
     SCHEMES,
     HeldOut,
     choose_scheme,
-    group_conformal,
     group_labels,
     hold_out,
     levels,
@@ -69,12 +68,12 @@ def fit_points(
         bounds = held_out_interval(points, held, fitted.dof, parts)
         covered = np.abs(held.error_w(points)) <= bounds.half_width_w
         validation = _with_coverage(points, validation, held, covered)
-        half_w = group_conformal(held.error_w(points), held.labels)
-        if half_w is not None:
-            notes.append(
-                f"group-conformal: the mean error of a new {scheme} stays within {half_w:.3g} W in "
-                f"95 % of cases, as far as it is like the {len(held.names)} held out"
-            )
+        between = between_groups(points, fitted, held)
+        validation = replace(
+            validation,
+            interval=between.interval,
+            interval_half_width_w=between.half_width_w,
+        )
     verdict, reasons = judge(Evidence(points, inputs, fitted, held, validation, bounds))
     if impossible:
         verdict, reasons = "refused", (*reasons, impossible)
@@ -97,6 +96,7 @@ def fit_points(
         modes={k: points.inputs[k].mode for k in inputs},
         notes=tuple(notes),
         choices=(*choices(points, inputs, fitted, held, scheme, told), *made),
+        reliability={} if fitted is None else dict(fitted.reliability),
     )
 
 

@@ -1,21 +1,13 @@
 """Points: the unit of every fit, one row per steady segment, never a single sample.
 
-A table of points has the columns `session, workload, segment, duration_s, reference_w,
-reference_u_w` and `<id>_w` for every input (`cpu_load` without a suffix), and optionally `level`,
-`start_unix_s`, `boundary`, `load_period_s` (of a pulsed load), `<id>_mode`. `read_points` accepts
-anybody's CSV with these columns, also with energies (`reference_j|_wh|_kwh`, `<id>_j|_wh|_kwh`)
-instead of powers.
+`analysis.points_table` reads and writes them as CSV.
 """
 
 from __future__ import annotations
 
-import csv
-import io
 import math
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Literal
 
 import numpy as np
@@ -25,42 +17,14 @@ from ..errors import InputError
 from .alignment import Lag
 
 __all__ = [
-    "TEMPLATE",
     "Finding",
     "InputColumn",
     "Points",
     "Reference",
     "concatenate",
-    "format_points",
-    "read_points",
-    "write_points",
 ]
 
 Floats = npt.NDArray[np.float64]
-
-TEMPLATE = (
-    "session,workload,segment,duration_s,reference_w,reference_u_w,rapl_package_w\n"
-    "monday,idle,idle-1,60,41.2,0.05,8.1\n"
-    "monday,cpu-int,cpu-int-50,60,63.9,0.06,27.4\n"
-)
-_KNOWN = {
-    "session",
-    "workload",
-    "segment",
-    "duration_s",
-    "level",
-    "start_unix_s",
-    "boundary",
-    "load_period_s",
-    "reference_w",
-    "reference_u_w",
-    "wall_w",
-    "wall_u_w",
-    "reference_j",
-    "reference_wh",
-    "reference_kwh",
-}
-_JOULES = {"_j": 1.0, "_wh": 3600.0, "_kwh": 3.6e6}
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,8 +32,6 @@ class Reference:
     """What the reference is worth: its common gain (relative) and offset (W), as standard u.
 
     `resolution_w` is its smallest step; `assumed` is True where the gain stands in no data sheet.
-    `correlation_time_s` is that of its readings about a steady level, `quantisation_w` what its
-    step leaves in points of one level, as a standard uncertainty; both None where not known.
     """
 
     meter: str
@@ -79,8 +41,6 @@ class Reference:
     source: str
     assumed: bool = False
     window_s: float | None = None
-    correlation_time_s: float | None = None
-    quantisation_w: float | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -129,6 +89,9 @@ class Points:
     """A table of points; every array has shape (n,).
 
     `load_period_s` is the period of a pulsed load, s, NaN where the load is steady.
+    `correlation_time_s` is the integral correlation time of the meter's readings about a steady
+    level, and `quantisation_w` what its resolution leaves in the mean as a standard uncertainty
+    that points of one level share (part of `reference_u_w`); None or NaN where not known.
     """
 
     session: tuple[str, ...]
@@ -146,6 +109,8 @@ class Points:
     blocks: bool = False
     notes: tuple[str, ...] = field(default=())
     load_period_s: Floats | None = None
+    correlation_time_s: Floats | None = None
+    quantisation_w: Floats | None = None
     findings: tuple[Finding, ...] = ()
 
     @property
@@ -187,7 +152,9 @@ class Points:
             reference=self.reference,
             blocks=self.blocks,
             notes=self.notes,
-            load_period_s=None if self.load_period_s is None else self.load_period_s[index],
+            load_period_s=_at(self.load_period_s, index),
+            correlation_time_s=_at(self.correlation_time_s, index),
+            quantisation_w=_at(self.quantisation_w, index),
             findings=self.findings,
         )
 
@@ -227,11 +194,6 @@ def concatenate(tables: Sequence[Points]) -> Points:
             period_s=max((c.period_s for c in columns if c.period_s is not None), default=None),
             observed_share=min(c.observed_share for c in columns),
         )
-    periods = None
-    if any(t.load_period_s is not None for t in tables):
-        periods = np.concatenate(
-            [np.full(t.n, math.nan) if t.load_period_s is None else t.load_period_s for t in tables]
-        )
     return Points(
         session=tuple(s for t in tables for s in t.session),
         workload=tuple(w for t in tables for w in t.workload),
@@ -247,7 +209,9 @@ def concatenate(tables: Sequence[Points]) -> Points:
         reference=worst,
         blocks=any(t.blocks for t in tables),
         notes=tuple(dict.fromkeys(n for t in tables for n in t.notes)),
-        load_period_s=periods,
+        load_period_s=_filled([(t.n, t.load_period_s) for t in tables]),
+        correlation_time_s=_filled([(t.n, t.correlation_time_s) for t in tables]),
+        quantisation_w=_filled([(t.n, t.quantisation_w) for t in tables]),
         findings=tuple(dict.fromkeys(f for t in tables for f in t.findings)),
     )
 
@@ -267,211 +231,12 @@ def _joined(parts: Sequence[Floats | None]) -> Floats | None:
     return np.concatenate(known) if len(known) == len(parts) else None
 
 
-def write_points(points: Points, path: Path) -> None:
-    """Write the table as CSV, atomically."""
-    temporary = path.with_name(path.name + ".part")
-    try:
-        temporary.write_text(format_points(points), encoding="utf-8")
-    except OSError as error:
-        raise InputError(f"Expected to write {path}; {error.strerror}.") from None
-    os.replace(temporary, path)
+def _filled(parts: Sequence[tuple[int, Floats | None]]) -> Floats | None:
+    """Join columns, NaN for the n points of a table that lacks it; None where every table does."""
+    if all(p is None for _, p in parts):
+        return None
+    return np.concatenate([np.full(n, math.nan) if p is None else p for n, p in parts])
 
 
-def format_points(points: Points) -> str:
-    """Return the table as CSV text."""
-    header = ["session", "workload", "segment", "start_unix_s", "level", "duration_s", "boundary"]
-    header += ["reference_w", "reference_u_w"]
-    for key in points.inputs:
-        header += [_column(key), f"{key}_mode"]
-    text = io.StringIO()
-    rows = csv.writer(text, lineterminator="\n")
-    rows.writerow(header)
-    for i in range(points.n):
-        row: list[object] = [points.session[i], points.workload[i], points.segment[i]]
-        row += [_text(points.start_unix_s[i]), _text(points.level[i])]
-        row += [_text(points.duration_s[i]), points.boundary]
-        row += [_text(points.reference_w[i]), _text(points.reference_u_w[i])]
-        for column in points.inputs.values():
-            row += [_text(column.value[i]), column.mode or ""]
-        rows.writerow(row)
-    return text.getvalue()
-
-
-def _column(key: str) -> str:
-    return key if key == "cpu_load" else f"{key}_w"
-
-
-def _text(value: float) -> str:
-    return "" if math.isnan(value) else repr(float(value))
-
-
-def read_points(
-    path: Path, *, meter: Reference | None = None, resolution_j: float | None = None
-) -> Points:
-    """Read a table of points from CSV.
-
-    `meter` says what the reference is worth; `resolution_j` is the step of an energy register,
-    whose difference of two readings carries q/√6 (two rectangular errors of half-width q/2).
-
-    Raises:
-        InputError: a column is missing, a cell is not a number, or there are no rows; the message
-            names the file and the line.
-
-    """
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            reader = csv.reader(file)
-            header = [h.strip() for h in next(reader, [])]
-            rows = [(reader.line_num, r) for r in reader if any(c.strip() for c in r)]
-    except OSError as error:
-        raise InputError(f"Expected a table of points at {path}; {error.strerror}.") from None
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise InputError(f"Expected UTF-8 CSV in {path}; got {error}.") from None
-    if not header or not rows:
-        raise InputError(
-            f"Expected a table of points in {path}; it has no rows. `wattcal points --template` "
-            "prints one."
-        )
-    twice = sorted({h for h in header if h and header.count(h) > 1})
-    if twice:
-        raise InputError(f"{path}: expected each column once; got {', '.join(twice)} twice.")
-    table = _Table(path, header, rows)
-    duration = table.numbers("duration_s")
-    if np.any(duration <= 0):
-        raise InputError(
-            f"{path}, column duration_s: expected seconds above 0; got {duration.min():g}."
-        )
-    reference_w, name = table.power(("reference", "wall"), duration)
-    if np.any(reference_w == 0):
-        line = rows[int(np.argmin(np.abs(reference_w)))][0]
-        raise InputError(
-            f"{path}, line {line}: expected the power of a running machine as {name}; got 0 W. "
-            "Where the meter did not answer, leave the row out."
-        )
-    u_w = table.optional(f"{name}_u_w")
-    if u_w is not None and np.any(u_w < 0):
-        raise InputError(
-            f"{path}, column {name}_u_w: expected a standard uncertainty of at least 0 W; "
-            f"got {np.nanmin(u_w):g}."
-        )
-    if resolution_j is not None:
-        quantised = resolution_j / math.sqrt(6) / duration
-        u_w = quantised if u_w is None else np.hypot(u_w, quantised)
-    if u_w is None and meter is not None and meter.resolution_w is not None:
-        u_w = np.full(duration.size, meter.resolution_w / math.sqrt(12))
-    if u_w is None:
-        raise InputError(
-            f"{path}: expected a column reference_u_w (standard uncertainty of the segment's "
-            "mean, W); there is none. Say --meter MODEL or --resolution 1Wh instead."
-        )
-    boundaries = tuple(dict.fromkeys(table.texts("boundary", "psu_ac_input")))
-    if len(boundaries) > 1:
-        raise InputError(
-            f"{path}, column boundary: expected one; got {', '.join(boundaries)}. Power at "
-            "different boundaries is not comparable: fit them apart."
-        )
-    return Points(
-        session=table.texts("session", "session-1"),
-        workload=table.texts("workload", None),
-        segment=table.texts("segment", None),
-        duration_s=duration,
-        reference_w=reference_w,
-        reference_u_w=u_w,
-        level=table.or_nan("level"),
-        start_unix_s=table.or_nan("start_unix_s"),
-        inputs=table.inputs(duration),
-        boundary=boundaries[0],
-        reference=meter,
-        load_period_s=table.optional("load_period_s"),
-    )
-
-
-@dataclass(frozen=True, slots=True)
-class _Table:
-    path: Path
-    header: list[str]
-    rows: list[tuple[int, list[str]]]
-
-    def _cells(self, name: str) -> list[tuple[int, str]]:
-        column = self.header.index(name)
-        cells = []
-        for line, row in self.rows:
-            if len(row) != len(self.header):
-                raise InputError(
-                    f"{self.path}, line {line}: expected {len(self.header)} fields; "
-                    f"got {len(row)}. Is the file cut short?"
-                )
-            cells.append((line, row[column].strip()))
-        return cells
-
-    def numbers(self, name: str, *, blank: float | None = None) -> Floats:
-        if name not in self.header:
-            raise InputError(
-                f"{self.path}: expected a column {name}; got {', '.join(self.header)}. "
-                "`wattcal points --template` prints a table that fits."
-            )
-        values = np.empty(len(self.rows))
-        for i, (line, cell) in enumerate(self._cells(name)):
-            try:
-                value = blank if cell == "" and blank is not None else float(cell)
-            except ValueError:
-                value = math.nan
-            # Beyond 1e15 of anything here it is no measurement, and its square overflows.
-            if not abs(value) < 1e15 and not (cell == "" and blank is not None):
-                raise InputError(
-                    f"{self.path}, line {line}, column {name}: expected a number; got {cell!r}."
-                )
-            values[i] = value
-        return values
-
-    def optional(self, name: str) -> Floats | None:
-        return self.numbers(name, blank=math.nan) if name in self.header else None
-
-    def or_nan(self, name: str) -> Floats:
-        found = self.optional(name)
-        return np.full(len(self.rows), math.nan) if found is None else found
-
-    def texts(self, name: str, default: str | None) -> tuple[str, ...]:
-        if name in self.header:
-            return tuple(cell for _, cell in self._cells(name))
-        if default is None:
-            raise InputError(
-                f"{self.path}: expected a column {name}; got {', '.join(self.header)}."
-            )
-        return (default,) * len(self.rows)
-
-    def power(self, names: tuple[str, ...], duration: Floats) -> tuple[Floats, str]:
-        """Return the power of the first name that has a column, from powers or energies."""
-        for name in names:
-            if f"{name}_w" in self.header:
-                return self.numbers(f"{name}_w"), name
-            for suffix, joules in _JOULES.items():
-                if name + suffix in self.header:
-                    return self.numbers(name + suffix) * joules / duration, name
-        wanted = " or ".join(f"{n}_w" for n in names)
-        raise InputError(f"{self.path}: expected a column {wanted}; got {', '.join(self.header)}.")
-
-    def inputs(self, duration: Floats) -> dict[str, InputColumn]:
-        found: dict[str, InputColumn] = {}
-        for column in self.header:
-            key = column
-            for suffix in ("_w", *_JOULES):
-                key = key.removesuffix(suffix) if key == column else key
-            if column in _KNOWN or column.endswith(("_u_w", "_mode")):
-                continue
-            if column == "cpu_load":
-                found[column] = InputColumn(self.numbers(column), unit="1")
-            elif key != column:
-                value, _ = self.power((key,), duration)
-                key = "codecarbon_total" if key == "codecarbon" else key
-                modes = self.texts(f"{key}_mode", "")
-                distinct = tuple(dict.fromkeys(m or None for m in modes))
-                found[key] = InputColumn(
-                    value, mode=distinct[0] if len(distinct) == 1 else None, modes=distinct
-                )
-        if not found:
-            raise InputError(
-                f"{self.path}: expected at least one input column such as rapl_package_w; "
-                f"got {', '.join(self.header)}."
-            )
-        return found
+def _at(column: Floats | None, index: npt.NDArray[np.intp]) -> Floats | None:
+    return None if column is None else column[index]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 __all__ = [
@@ -85,7 +85,13 @@ class GroupSummary:
 
 @dataclass(frozen=True, slots=True)
 class Validation:
-    """The correction on data it did not see; the uncorrected tool and null models beside it."""
+    """The correction on data it did not see; the uncorrected tool and null models beside it.
+
+    `interval` says what the published 95 % interval of a new group rests on: `group_conformal` from
+    19 groups on, below that `student_t` with the variance between the groups, or `worst_group`
+    where one of them lies beyond it; null where nothing was held out. `interval_half_width_w` is
+    its half-width for the mean error of a group, W.
+    """
 
     scheme: str
     groups: int
@@ -98,6 +104,8 @@ class Validation:
     coverage_95_pct: float | None
     coverage_95_low: float | None
     coverage_95_high: float | None
+    interval: Literal["group_conformal", "student_t", "worst_group"] | None = None
+    interval_half_width_w: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,7 +144,9 @@ class FitResult:
     """Everything a fit has to say; what a profile is built from.
 
     `model` is null only where the numbers do not determine one. `modes` maps an input to the mode
-    in which it was recorded; `choices` says what the fit decided by itself, and why.
+    in which it was recorded; `choices` says what the fit decided by itself, and why. `reliability`
+    maps an input to the λ by which its errors would have flattened its gain, where they were taken
+    out (errors in variables), and is empty elsewhere.
     """
 
     inputs: tuple[str, ...]
@@ -157,6 +167,7 @@ class FitResult:
     modes: Mapping[str, str | None]
     notes: tuple[str, ...] = ()
     choices: tuple[str, ...] = ()
+    reliability: Mapping[str, float] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
         """Return the JSON object that `wattcal fit --json` prints."""

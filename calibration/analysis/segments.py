@@ -21,7 +21,8 @@ from .energy import EnergyCurve, Pieces, pieces
 from .findings import run_findings
 from .lagged import lag_matters, lag_u_w, shift_ns_of
 from .points import InputColumn, Points, concatenate
-from .reference import LEAST_OBSERVED_SHARE, aliasing_u_w, power_factor_of, reference_of
+from .reference import LEAST_OBSERVED_SHARE, power_factor_of, reference_of
+from .reference_means import reference_means
 from .steady import steady_stretches, unsettled
 
 if TYPE_CHECKING:
@@ -70,7 +71,9 @@ def _points(run: Run, segments: str, reference: str | None, align: bool) -> Poin
             f"none. {why or 'The steps may be shorter than the window'}."
         )
     boundary = run.descriptors[meter.stream].boundary or "psu_ac_input"
-    power, u_w, duration, start = _reference_means(cut, groups, meter)
+    means = reference_means(
+        cut, [g.index for g in groups], meter, steady=not any(g.block for g in groups)
+    )
     inputs, notes = _inputs(run, meter, cut, groups, align)
     notes += unsettled(run, cut, [g.index for g in groups if not g.block])
     share = meter.channel.observed_share
@@ -87,11 +90,11 @@ def _points(run: Run, segments: str, reference: str | None, align: bool) -> Poin
         session=(run.start.session,) * len(groups),
         workload=tuple(g.workload for g in groups),
         segment=tuple(g.segment for g in groups),
-        duration_s=duration,
-        reference_w=power,
-        reference_u_w=u_w,
+        duration_s=means.duration_s,
+        reference_w=means.power_w,
+        reference_u_w=means.u_w,
         level=np.array([g.level for g in groups]),
-        start_unix_s=start,
+        start_unix_s=means.start_s,
         inputs=inputs,
         boundary=boundary,
         data_kind=run.start.data_kind,
@@ -103,6 +106,8 @@ def _points(run: Run, segments: str, reference: str | None, align: bool) -> Poin
         ),
         blocks=all(g.block for g in groups),
         notes=notes,
+        correlation_time_s=means.correlation_time_s,
+        quantisation_w=means.quantisation_w,
         findings=run_findings(run, meter, cut),
     )
 
@@ -202,43 +207,6 @@ def _by_windows(cut: Pieces, seconds: float) -> list[_Group]:
         block = int(number[begin] * seconds // BLOCK_S)
         groups.append(_Group(index, "unmarked", f"block-{block:04d}", math.nan, block=True))
     return groups
-
-
-def _reference_means(
-    cut: Pieces, groups: Sequence[_Group], meter: Series
-) -> tuple[Floats, Floats, Floats, Floats]:
-    """Return mean power, its standard uncertainty, observed time and begin of every point.
-
-    Steady segments: u² = s²·(1+ρ)/(1-ρ)/n + q²/12, the scatter of the windows inside their segment
-    with its lag-1 autocorrelation ρ pooled over the run, and the resolution q, which does not
-    average out where a steady signal repeats the same count (GUM F.2.2.1). Windows cut from a run
-    without marks are not steady: their scatter is load, which the inputs see as well. They carry
-    the resolution only, and the fit finds the rest as lack of fit. Where the meter looks at part of
-    the time only, `aliasing_u_w` joins both.
-    """
-    energy, length = cut.energy_j, cut.duration_s
-    window_w = energy / length
-    duration = np.array([length[g.index].sum() for g in groups])
-    power = np.array([energy[g.index].sum() for g in groups]) / duration
-    start = np.array([cut.start_ns[g.index[0]] for g in groups]) / _NS
-    residual = [window_w[g.index] - p for g, p in zip(groups, power, strict=True)]
-    count = np.array([r.size for r in residual])
-    squares = np.array([float(r @ r) for r in residual])
-    freedom = int(np.sum(np.maximum(count - 1, 0)))
-    pooled = float(squares.sum()) / freedom if freedom else 0.0
-    products = sum(float(r[1:] @ r[:-1]) for r in residual if r.size > 1)
-    total = float(squares.sum())
-    rho = min(max(products / total, 0.0), 0.97) if total > 0 else 0.0
-    own = np.divide(squares, count - 1, out=np.full(count.size, pooled), where=count >= 10)
-    scatter = own * (1 + rho) / (1 - rho) / count
-    scatter[[g.block for g in groups]] = 0.0
-    resolution = meter.channel.resolution or 0.0
-    if meter.channel.kind == "counter":  # two register readings, q/√6, over the time between them
-        quantised = (resolution / math.sqrt(6) / duration) ** 2
-    else:
-        quantised = np.full(count.size, resolution**2 / 12)
-    aliased = aliasing_u_w([window_w[g.index] for g in groups], meter.channel.observed_share)
-    return power, np.sqrt(scatter + quantised + aliased**2), duration, start
 
 
 def _inputs(

@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..errors import FitError, InputError
+from .correlated import dependence_of
 from .model import Fitted, fit_form
 from .points import Points
 from .results import ErrorSummary, GroupSummary
@@ -40,6 +41,8 @@ Mask = npt.NDArray[np.bool_]
 SCHEMES = ("workload", "session", "block", "date", "none")
 # Points closer to idle than this share of the session's range say nothing about energy above idle.
 _ABOVE_IDLE_SHARE = 0.05
+# Folds times the cube of the points, a second or two of factorisations for all forms.
+_MOST_WORK = 1e8
 # A point this much of the others' range outside of it is called extrapolated.
 _EXTRAPOLATED = 0.02
 
@@ -151,7 +154,9 @@ def _idle_inputs(points: Points, inputs: Mapping[str, Floats]) -> dict[str, Floa
 def hold_out(points: Points, inputs: tuple[str, ...], form: str, scheme: str) -> HeldOut:
     """Predict every group from the others.
 
-    A held-out session uses its own idle points for its zero where it has any (`rezeroed`).
+    A held-out session uses its own idle points for its zero where it has any (`rezeroed`). The
+    folds weigh their points as the fit does, with what they share (`analysis.correlated`), unless
+    so many folds of so many points would take minutes: then by their own u alone.
 
     Raises:
         FitError: there are not two groups, or the rest of a fold does not determine the model.
@@ -175,6 +180,9 @@ def hold_out(points: Points, inputs: tuple[str, ...], form: str, scheme: str) ->
     nulls_idle = {k: np.full(points.n, np.nan) for k in nulls}
     outside = np.zeros(points.n, dtype=bool)
     distance = np.zeros(points.n)
+    shared = dependence_of(points)
+    if shared is not None and len(names) * points.n**3 > _MOST_WORK:
+        shared = None
     slopes = []
     others = []
     freedom = 1
@@ -192,6 +200,7 @@ def hold_out(points: Points, inputs: tuple[str, ...], form: str, scheme: str) ->
             points.reference_u_w[train],
             sessions[train].tolist(),
             units,
+            None if shared is None else shared.select(train),
         )
         slopes.append([t.value for t in fold.terms if t.basis != "const"])
         here = {k: x[test] for k, x in data.items()}

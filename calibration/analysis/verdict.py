@@ -86,6 +86,9 @@ RULES: dict[str, Rule] = {
         Rule("extrapolation", 1, "a workload lies further from the range of the others than that "
              "range is wide (refuse), or outside it at all (flag)",
              "its error is one of extrapolation", "refuse"),
+        Rule("errors_in_variables", 0.995, "the noise of an input flattens its gain by more than "
+             "0.5 %: its errors were taken out of the fit", "Fuller 1987, section 1.2: a gain is "
+             "flattened by 1 - mean(u²)/variance", "flag"),
         Rule("wrong_mode", 1, "the input was recorded in more than one mode",
              "a tool in another mode is another input", "refuse"),
         Rule("lagging_reference", 0.25, "the reference and every input disagree in time by more "

@@ -164,7 +164,7 @@ def _load(arguments: argparse.Namespace) -> tuple[Points, list[Run]]:
 def _tables(arguments: argparse.Namespace) -> tuple[list[Points], list[Run]]:
     """Read every source; one table of points each."""
     _lab()
-    from ..analysis.points import read_points
+    from ..analysis.points_table import read_points
     from ..analysis.segments import run_points
     from ..recording.reader import read_run
 
@@ -255,14 +255,14 @@ def meter_reference(model: str | None) -> Reference | None:
 
 def _points(arguments: argparse.Namespace) -> int:
     if arguments.template:
-        from ..analysis.points import TEMPLATE
+        from ..analysis.points_table import TEMPLATE
 
         sys.stdout.write(TEMPLATE)
         return 0
     if not arguments.source:
         print("wattcal points: expected at least one run; got none", file=sys.stderr)
         return 2
-    from ..analysis.points import format_points, write_points
+    from ..analysis.points_table import format_points, write_points
 
     points, _ = _load(arguments)
     if arguments.output is None:

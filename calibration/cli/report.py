@@ -200,6 +200,15 @@ def _validation_lines(r: FitResult) -> list[str]:
             f"inside the stated 95 % interval: {v.coverage_95_pct:.0f} % of points "
             f"({v.groups} groups: {v.coverage_95_low:.0f} to {v.coverage_95_high:.0f} %)"
         )
+    if v.interval is not None:
+        why = {
+            "group_conformal": f"group-conformal over {v.groups} groups",
+            "student_t": f"Student's t over {v.groups} groups; group-conformal needs 19",
+            "worst_group": f"the worst of {v.groups} groups, wider than Student's t",
+        }[v.interval]
+        lines.append(
+            f"mean error of a new {v.scheme}: within {v.interval_half_width_w:.3g} W ({why})"
+        )
     if 1 < len(v.per_group) <= 12:
         rows = [
             [g.group, str(g.n), _number(g.bias_pct, sign=True), _number(g.mape_pct),

@@ -9,7 +9,8 @@ from typing import Final
 
 from ..analysis.compare import Comparison, compare_points
 from ..analysis.fit import fit_points
-from ..analysis.points import Points, write_points
+from ..analysis.points import Points
+from ..analysis.points_table import write_points
 from ..analysis.segments import run_points
 from ..publishing.build import profile_document, write_profile
 from ..publishing.view import FitView, GroupError, fit_view

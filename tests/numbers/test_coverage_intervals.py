@@ -94,5 +94,7 @@ def test_neighbours_share_slow_noise_as_simulated_means_do() -> None:
     white = rng.standard_normal((4000, 700)) * math.sqrt(1 - rho**2)
     noise = lfilter([1.0], [1.0, -rho], white)[:, -180:].reshape(4000, 3, 60)[:, :, 10:]
     found = np.corrcoef(noise.mean(axis=2).T)
-    shared = Dependence(np.array([0.0, 60.0, 120.0]), np.full(3, 50.0), ("a",) * 3, None, 0.0, 0.0)
+    shared = Dependence(
+        np.array([0.0, 60.0, 120.0]), np.full(3, 50.0), ("a",) * 3, None, np.zeros(3), 0.0
+    )
     assert shared.in_time((1 + rho) / (1 - rho)) == pytest.approx(found, abs=0.05)
