@@ -9,11 +9,11 @@ import numpy as np
 
 from .model import Fitted
 from .points import Points
+from .uncertainty import BetweenGroups, between_groups
 from .validation import HeldOut
 
 __all__ = ["choices", "form_choice"]
 
-_CONFORMAL_GROUPS = 19
 _LAG_SHARE = 0.02
 
 
@@ -64,13 +64,17 @@ def choices(
     found += [_errors(key, points, fitted) for key in inputs]
     found += [text for key in inputs if (text := _lag(key, points))]
     if held is not None:
-        m = len(held.names)
-        found.append(
-            f"interval: Student's t with the between-group variance; {m} groups are "
-            + ("too few for a conformal one, so that it reaches the worst of them"
-               if m < _CONFORMAL_GROUPS else "enough for a conformal one, stated beside it")
-        )  # fmt: skip
+        found.append(_interval(between_groups(points, fitted, held), len(held.names)))
     return tuple(found)
+
+
+def _interval(between: BetweenGroups, m: int) -> str:
+    if between.interval == "group_conformal":
+        return f"interval: group-conformal; {m} groups are enough for it"
+    few = f"{m} groups are too few for a conformal one"
+    if between.interval == "student_t":
+        return f"interval: Student's t with the between-group variance; {few}"
+    return f"interval: the worst held-out group, beyond Student's t; {few}"
 
 
 def _scheme(points: Points, scheme: str, told: bool) -> str:
