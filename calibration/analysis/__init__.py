@@ -27,6 +27,7 @@ from .drift import (
 )
 from .energy import EnergyCurve, Pieces, pieces, total_energy, window_energy
 from .fit import fit_points
+from .grouped import Certificate, GroupedMoments
 from .integrals import WindowSums, integrate, window_sums
 from .line import straight_line
 from .linear import LeastSquares, least_squares
@@ -53,6 +54,7 @@ __all__ = [
     "Attenuation",
     "Budget",
     "BudgetRow",
+    "Certificate",
     "Chart",
     "Comparison",
     "Component",
@@ -63,6 +65,7 @@ __all__ = [
     "EnergyCurve",
     "Finding",
     "FitResult",
+    "GroupedMoments",
     "Hinge",
     "InputColumn",
     "InverseInterval",

@@ -74,6 +74,12 @@ def fit_points(
             interval=between.interval,
             interval_half_width_w=between.half_width_w,
         )
+        if between.interval == "group_conformal":
+            notes.append(
+                f"group-conformal: the mean error of a new {scheme} stays within "
+                f"{between.half_width_w:.3g} W in 95 % of cases, as far as it is like the "
+                f"{len(held.names)} held out"
+            )
     verdict, reasons = judge(Evidence(points, inputs, fitted, held, validation, bounds))
     if impossible:
         verdict, reasons = "refused", (*reasons, impossible)

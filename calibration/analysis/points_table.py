@@ -28,9 +28,10 @@ __all__ = ["TEMPLATE", "format_points", "read_points", "write_points"]
 Floats = npt.NDArray[np.float64]
 
 TEMPLATE = (
-    "session,workload,segment,duration_s,reference_w,reference_u_w,rapl_package_w\n"
-    "monday,idle,idle-1,60,41.2,0.05,8.1\n"
-    "monday,cpu-int,cpu-int-50,60,63.9,0.06,27.4\n"
+    "session,workload,segment,duration_s,reference_w,reference_u_w,correlation_time_s,"
+    "quantisation_w,rapl_package_w\n"
+    "monday,idle,idle-1,60,41.2,0.05,1.5,0.03,8.1\n"
+    "monday,cpu-int,cpu-int-50,60,63.9,0.06,1.5,0.03,27.4\n"
 )
 _KNOWN = {
     "session",

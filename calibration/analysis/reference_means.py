@@ -23,6 +23,9 @@ Floats = npt.NDArray[np.float64]
 _NS = 1e9
 # Fewer readings in a segment do not tell a correlation from the removal of their own mean.
 _LEAST_READINGS = 10
+# A correlation time longer than this share of a segment cannot be told from a drift inside of it,
+# which says nothing of what neighbours share: the fit then asks the points themselves.
+_MOST_OF_A_STEP = 0.5
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -68,7 +71,8 @@ def reference_means(
             resolution_w=step_w,
         )
         u_w = means.u_w
-        if sorted(len(w) for w in windows)[len(windows) // 2] >= _LEAST_READINGS:
+        enough = sorted(len(w) for w in windows)[len(windows) // 2] >= _LEAST_READINGS
+        if enough and means.correlation_time_s <= _MOST_OF_A_STEP * float(np.median(duration)):
             times = np.full(duration.size, means.correlation_time_s)
         common = np.full(duration.size, means.quantisation_w)
     if counter:

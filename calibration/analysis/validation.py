@@ -155,8 +155,9 @@ def hold_out(points: Points, inputs: tuple[str, ...], form: str, scheme: str) ->
     """Predict every group from the others.
 
     A held-out session uses its own idle points for its zero where it has any (`rezeroed`). The
-    folds weigh their points as the fit does, with what they share (`analysis.correlated`), unless
-    so many folds of so many points would take minutes: then by their own u alone.
+    folds weigh their points as the fit does, with what they share (`analysis.correlated`), where
+    the readings say how slow their noise is and so many folds of so many points do not take
+    minutes; elsewhere by their own u alone.
 
     Raises:
         FitError: there are not two groups, or the rest of a fold does not determine the model.
@@ -181,7 +182,9 @@ def hold_out(points: Points, inputs: tuple[str, ...], form: str, scheme: str) ->
     outside = np.zeros(points.n, dtype=bool)
     distance = np.zeros(points.n)
     shared = dependence_of(points)
-    if shared is not None and len(names) * points.n**3 > _MOST_WORK:
+    if shared is not None and (
+        shared.correlation_time_s is None or len(names) * points.n**3 > _MOST_WORK
+    ):
         shared = None
     slopes = []
     others = []

@@ -206,9 +206,8 @@ def _validation_lines(r: FitResult) -> list[str]:
             "student_t": f"Student's t over {v.groups} groups; group-conformal needs 19",
             "worst_group": f"the worst of {v.groups} groups, wider than Student's t",
         }[v.interval]
-        lines.append(
-            f"mean error of a new {v.scheme}: within {v.interval_half_width_w:.3g} W ({why})"
-        )
+        half = f"{v.interval_half_width_w:.3g} W"
+        lines.append(_wrap(f"mean error of a new {v.scheme}: within {half} ({why})"))
     if 1 < len(v.per_group) <= 12:
         rows = [
             [g.group, str(g.n), _number(g.bias_pct, sign=True), _number(g.mape_pct),
