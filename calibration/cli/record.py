@@ -278,7 +278,7 @@ def _session(name: str) -> str:
     """Return the name of the session; `auto` is the same until the machine is started again."""
     if name != "auto":
         return name
-    from ..recording.writer import read_clocks
+    from ..recording.clocks import read_clocks
 
     boot_id = read_clocks().boot_id
     return f"boot-{boot_id[:8]}" if boot_id else datetime.now(UTC).strftime("day-%Y-%m-%d")

@@ -8,6 +8,7 @@ the truth; from then on the Parquet files are.
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -46,17 +47,25 @@ def seal_stream(run: Path, stream: str, schema: pa.Schema) -> tuple[int, str]:
     Memory does not grow with the length of the run. Doing it again after a crash is harmless.
 
     Raises:
-        RunError: the file does not read back as what was written.
+        RunError: the disk refuses, or the file does not read back as what was written.
 
     """
     source, target = arrows_path(run, stream), parquet_path(run, stream)
     part = temporary_path(run, stream)
-    part.unlink(missing_ok=True)
-    rows = _write(source, part, schema)
-    _compare(source, part, schema)
-    os.replace(part, target)
-    sync_directory(run)
-    return rows, sha256_of(target)
+    try:
+        part.unlink(missing_ok=True)
+        rows = _write(source, part, schema)
+        _compare(source, part, schema)
+        os.replace(part, target)
+        sync_directory(run)
+        return rows, sha256_of(target)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            part.unlink(missing_ok=True)
+        raise RunError(
+            f"{run}: {stream} cannot be sealed, the disk refuses ({error}). What it has stays "
+            f"readable; make room, then `wattcal runs repair {run}`."
+        ) from error
 
 
 def _write(source: Path, part: Path, schema: pa.Schema) -> int:

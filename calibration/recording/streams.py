@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import threading
-import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
@@ -48,8 +47,6 @@ class StreamWriter:
         self._rows: list[tuple[Any, ...]] = []
         self._batches: list[pa.RecordBatch] = []
         self._waiting = 0
-        self._oldest_s: float | None = None
-        self._dirty = False
         self._closed = False
 
     def open(self) -> None:
@@ -171,26 +168,26 @@ class StreamWriter:
             self._grown(batch.num_rows)
         self._relieve()
 
-    def flush(self, *, older_than_s: float = 0.0) -> None:
-        """Hand what waits to the kernel as one batch, if its first row is that old.
+    @property
+    def waiting(self) -> int:
+        """Return how many rows are in memory only."""
+        return self._waiting
+
+    def flush(self) -> None:
+        """Hand what waits to the kernel as one batch.
 
         Raises:
             RunError: the disk refuses; the rows go on waiting.
 
         """
         with self._disk:
-            with self._guard:
-                if self._oldest_s is None or time.monotonic() - self._oldest_s < older_than_s:
-                    return
             self._flush()
 
     def sync(self) -> None:
         """Wait until what was flushed has reached the disk."""
         with self._disk:
-            with self._guard:
-                dirty, self._dirty, file = self._dirty, False, self._file
-            if dirty and file is not None and not self._closed:
-                file.sync()
+            if self._file is not None and not self._closed:
+                self._file.sync()
 
     def close(self) -> None:
         """Flush, mark the end of the stream and close the file; closing twice is harmless."""
@@ -213,8 +210,6 @@ class StreamWriter:
         """Note that rows wait (the guard is held)."""
         if self._closed or self._file is None:
             raise RunError(f"Stream {self.descriptor.stream} is closed; nothing can be added.")
-        if self._oldest_s is None:
-            self._oldest_s = time.monotonic()
         self._waiting += rows
 
     def _relieve(self) -> None:
@@ -249,7 +244,8 @@ class StreamWriter:
                 return
             self._collect()
             waiting, self._batches = self._batches, []
-            oldest_s, self._oldest_s = self._oldest_s, None
+        if not waiting:
+            return
         try:
             # One message per flush, but none so large that a cut would lose much.
             table = pa.Table.from_batches(waiting, self.schema).combine_chunks()
@@ -259,12 +255,10 @@ class StreamWriter:
                 rows = waiting.pop(0).num_rows
                 with self._guard:
                     self._waiting -= rows
-                    self._dirty = True
         finally:
             if waiting:
                 with self._guard:
                     self._batches = waiting + self._batches
-                    self._oldest_s = oldest_s
 
 
 def _sparse(texts: Mapping[int, str], n: int) -> pa.Array:

@@ -1,18 +1,20 @@
 """Writing a run: documents line by line, samples batch by batch, sealed at the end.
 
-Any thread may append to any stream. A thread of the writer's own hands batches to the kernel at
-most half a second after their first row, asks the disk to keep them at most a second later, and
-writes a `clock` document every minute; appending never waits for the disk.
+Any thread may append to any stream. A thread of the writer's own (`keeper`) hands batches to the
+kernel and waits for the disk every 0.4 s, and writes a `clock` document every minute; appending
+never waits for the disk. While the disk refuses, rows and documents wait in memory.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import sys
 import threading
 import time
 import uuid
-from collections.abc import Mapping
+from collections import deque
+from collections.abc import Callable, Mapping
 from importlib import metadata
 from pathlib import Path
 from types import TracebackType
@@ -20,21 +22,21 @@ from typing import Any, Final, Literal, Self
 
 from .._version import VERSION
 from ..errors import CalibrationError, RunError
+from .clocks import read_clocks
 from .columns import check_names
 from .documents import Clock, Descriptor, Document, Fault, Start, Step, Stop, to_json
-from .files import AppendFile, DirectoryLock, sync_directory
+from .files import AppendFile, DirectoryLock, is_locked, sync_directory
+from .keeper import Keeper
 from .seal import arrows_path, seal_stream
 from .streams import StreamWriter
 
-__all__ = ["RunWriter", "StreamWriter", "new_start", "read_clocks"]
+__all__ = ["RunWriter", "StreamWriter", "new_start"]
 
 ExitStatus = Literal["success", "abort", "fail"]
 
-BATCH_S: Final = 0.5
-SYNC_S: Final = 1.0
-CLOCK_S: Final = 60.0
-_TICK_S: Final = 0.2
-_BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
+# Documents have this many bytes set aside: a full disk must not keep a run from saying so.
+_RESERVE: Final = 1 << 16
+_LINES_AT_MOST: Final = 10_000  # that may wait while the disk refuses
 # Import name -> distribution, for the libraries whose version can change a recording.
 _LIBRARIES: Final = {
     "numpy": "numpy",
@@ -76,6 +78,14 @@ def new_start(
     )
 
 
+def _ending(error: BaseException | None) -> tuple[ExitStatus, str | None]:
+    if error is None:
+        return "success", None
+    if isinstance(error, KeyboardInterrupt):
+        return "abort", "interrupted"
+    return "fail", f"{type(error).__name__}: {error}"
+
+
 def _versions() -> dict[str, str]:
     found = {"python": sys.version.split()[0], "wattcal": VERSION}
     for module, distribution in _LIBRARIES.items():
@@ -87,17 +97,6 @@ def _versions() -> dict[str, str]:
     return found
 
 
-def read_clocks() -> Clock:
-    """Look at all clocks of this machine at once."""
-    boottime = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
-    return Clock(
-        monotonic_ns=time.monotonic_ns(),
-        boottime_ns=time.clock_gettime_ns(boottime),
-        wall_ns=time.time_ns(),
-        boot_id=_BOOT_ID.read_text().strip() if _BOOT_ID.exists() else None,
-    )
-
-
 class RunWriter:
     """A run directory while it is being written.
 
@@ -105,7 +104,15 @@ class RunWriter:
     `fail` with the reason on any other exception.
     """
 
-    def __init__(self, path: Path, lock: DirectoryLock, log: AppendFile, *, live: bool) -> None:
+    def __init__(
+        self,
+        path: Path,
+        lock: DirectoryLock,
+        log: AppendFile,
+        *,
+        live: bool,
+        clocks: Callable[[], Clock] = read_clocks,
+    ) -> None:
         self.path = path
         self._lock = lock
         self._log = log
@@ -114,16 +121,23 @@ class RunWriter:
         self._streams: dict[str, StreamWriter] = {}
         self._fault_counts: dict[str, int] = {}
         self._stop: Stop | None = None
-        self._error: CalibrationError | None = None
-        self._ending = threading.Event()
-        self._keeper = threading.Thread(target=self._keep, name="wattcal-recorder", daemon=True)
+        self._lines: deque[bytes] = deque()
+        self._clocks = clocks
+        self.keeper = Keeper(self._save, self.clock, self.fault, clocks=clocks)
 
     @classmethod
-    def create(cls, path: Path | str, *, start: Start, live: bool = True) -> Self:
+    def create(
+        cls,
+        path: Path | str,
+        *,
+        start: Start,
+        live: bool = True,
+        clocks: Callable[[], Clock] = read_clocks,
+    ) -> Self:
         """Make a new run directory and write its head.
 
         `live` runs keep their own clock documents and reach the disk within a second; a run that is
-        written after the fact (an import) needs neither.
+        written after the fact (an import) needs neither. `clocks` looks at the clocks.
 
         Raises:
             RunError: the directory holds something already, or another process writes in it.
@@ -136,6 +150,10 @@ class RunWriter:
         except OSError as error:
             raise RunError(f"{path}: cannot make a run directory here ({error}).") from None
         if occupied is not None:
+            if is_locked(path):
+                raise RunError(
+                    f"{path}: another process is recording into this directory; choose another one."
+                )
             raise RunError(
                 f"{path}: expected a new or empty directory for the run; it holds {occupied}. "
                 "Choose another one."
@@ -146,12 +164,18 @@ class RunWriter:
         except OSError as error:
             lock.release()
             raise RunError(f"{path}: cannot write a run here ({error}).") from None
-        writer = cls(path, lock, log, live=live)
-        writer._write(start)
-        if live:
-            writer.clock()
-            log.sync()
-            writer._keeper.start()
+        writer = cls(path, lock, log, live=live, clocks=clocks)
+        try:
+            log.reserve(_RESERVE if live else 0)
+            writer._write(start)
+            if live:
+                writer.keeper.start()
+                log.sync()
+                sync_directory(path)
+                sync_directory(path.parent)
+        except BaseException:
+            writer.abandon()
+            raise
         return writer
 
     def open_stream(self, descriptor: Descriptor, *, windows: bool = False) -> StreamWriter:
@@ -172,11 +196,13 @@ class RunWriter:
             self._streams[descriptor.stream] = stream
         self._write(descriptor)
         stream.open()
+        if self._live:
+            sync_directory(self.path)
         return stream
 
     def clock(self, clock: Clock | None = None) -> None:
         """Write a look at all clocks, of this machine unless one is given."""
-        self._write(clock or read_clocks())
+        self._write(clock or self._clocks())
 
     def step(self, step: Step) -> None:
         """Write what the workload was told and what it did."""
@@ -184,10 +210,10 @@ class RunWriter:
 
     def fault(self, fault: Fault) -> None:
         """Write an event that went wrong."""
+        self._write(fault)
         with self._guard:
             count = self._fault_counts.get(fault.code, 0)
             self._fault_counts[fault.code] = count + fault.count
-        self._write(fault)
 
     def seal(
         self, exit_status: ExitStatus, reason: str | None = None, *, t_wall_ns: int | None = None
@@ -202,9 +228,14 @@ class RunWriter:
 
         """
         self._refuse_if_sealed()
-        self._ending.set()
-        if self._keeper.is_alive():
-            self._keeper.join()
+        self.keeper.stop()
+        try:
+            self._flush_all()
+        except RunError as error:
+            raise RunError(
+                f"{self.path}: cannot be sealed, the disk refuses ({error}). What it has stays "
+                f"readable; make room, then `wattcal runs repair {self.path}`."
+            ) from error
         rows: dict[str, int] = {}
         hashes: dict[str, str] = {}
         faults = dict(self._fault_counts)
@@ -235,11 +266,10 @@ class RunWriter:
 
     def abandon(self) -> None:
         """Let go of the files without sealing; what was written stays readable."""
-        self._ending.set()
-        if self._keeper.is_alive():
-            self._keeper.join()
+        self.keeper.stop()
         for stream in self._streams.values():
-            stream.close()
+            with contextlib.suppress(RunError):
+                stream.close()
         self._log.close()
         self._lock.release()
 
@@ -248,31 +278,51 @@ class RunWriter:
             raise RunError(f"{self.path}: the run is sealed; nothing can be added to it.")
 
     def _write(self, document: Document) -> None:
+        """Write a line; while the disk of a live run refuses, it waits for the next turn."""
         text = json.dumps(to_json(document), ensure_ascii=False, allow_nan=False)
         with self._guard:
             self._refuse_if_sealed()
-            self._log.append(text.encode() + b"\n")
-
-    def _keep(self) -> None:
-        """Flush, sync and look at the clocks until the run ends (the writer's own thread)."""
-        synced = clocked = time.monotonic()
-        while not self._ending.wait(_TICK_S):
-            now = time.monotonic()
+            self._lines.append(text.encode() + b"\n")
             try:
-                for stream in tuple(self._streams.values()):
-                    stream.flush(older_than_s=BATCH_S - 1.5 * _TICK_S)
-                if now - synced >= SYNC_S - _TICK_S:
-                    synced = now
-                    for stream in tuple(self._streams.values()):
-                        stream.sync()
-                    self._log.sync()
-                if now - clocked >= CLOCK_S:
-                    clocked = now
-                    self.clock()
-            except (RunError, OSError):
-                # A full disk now may have room later: the rows stay in memory, and whoever
-                # appends is told once they are too many (StreamWriter).
-                continue
+                self._write_lines()
+            except RunError:
+                if not self.keeper.alive or len(self._lines) > _LINES_AT_MOST:
+                    self._lines.pop()
+                    raise
+
+    def _write_lines(self) -> None:
+        """Write the lines that wait, in their order (the guard is held)."""
+        while self._lines:
+            self._log.append(self._lines[0])
+            self._lines.popleft()
+
+    def _flush_all(self) -> None:
+        """Hand every row that waits to the kernel; a stream that cannot does not keep the others.
+
+        Raises:
+            RunError: of the first stream that the disk refused.
+
+        """
+        refused: RunError | None = None
+        for stream in tuple(self._streams.values()):
+            try:
+                stream.flush()
+            except RunError as error:
+                refused = refused or error
+        if refused is not None:
+            raise refused
+
+    def _save(self) -> None:
+        """Bring to the disk what waits: one turn of the keeper."""
+        try:
+            self._flush_all()
+        finally:
+            for stream in tuple(self._streams.values()):
+                stream.sync()
+            with self._guard:
+                self._write_lines()
+            self._log.reserve(_RESERVE)
+            self._log.sync()
 
     def __enter__(self) -> Self:
         return self
@@ -285,12 +335,28 @@ class RunWriter:
     ) -> None:
         if self._stop is not None:
             return
-        if error is None:
-            self.seal("success")
-        elif isinstance(error, KeyboardInterrupt):
-            self.seal("abort", "interrupted")
-        else:
-            try:
-                self.seal("fail", f"{type(error).__name__}: {error}")
-            except CalibrationError as second:
-                error.add_note(f"The run could not be sealed either: {second}")
+        status, reason = _ending(error)
+        try:
+            self.seal(status, reason)
+        except CalibrationError as second:
+            self._say_what_is_lost()
+            self.abandon()
+            if error is None:
+                raise
+            error.add_note(f"The run could not be sealed either: {second}")
+
+    def _say_what_is_lost(self) -> None:
+        """Write down what was in memory only; a full disk has room set aside for these lines."""
+        now_ns = time.monotonic_ns()
+        for name, stream in self._streams.items():
+            if stream.waiting:
+                with contextlib.suppress(RunError):
+                    self.fault(
+                        Fault(
+                            stream=name,
+                            code="lost",
+                            message="These rows waited in memory, and the disk refused to the end.",
+                            t_opened_ns=now_ns,
+                            count=stream.waiting,
+                        )
+                    )

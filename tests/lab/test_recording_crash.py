@@ -206,12 +206,14 @@ def test_a_line_of_the_log_is_one_write(tmp_path: Path, monkeypatch: pytest.Monk
 
 def test_one_writer_a_directory(tmp_path: Path) -> None:
     first = unsealed(tmp_path / "run")
-    with pytest.raises(RunError, match="expected a new or empty directory"):
+    with pytest.raises(RunError, match="another process is recording into this directory"):
         RunWriter.create(tmp_path / "run", start=new_start("measured", "s"))
     with pytest.raises(RunError, match="another process is writing"):
         repair_run(tmp_path / "run")
     assert check_run(tmp_path / "run") == ("the run is being recorded right now",)
     first.seal("success")
+    with pytest.raises(RunError, match="expected a new or empty directory"):
+        RunWriter.create(tmp_path / "run", start=new_start("measured", "s"))
     with pytest.raises(RunError, match="is sealed"):
         first.seal("success")
     with pytest.raises(RunError, match="is sealed"):
