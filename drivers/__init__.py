@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from .accuracy import PLUG_METER, Accuracy, Conditions
-from .catalog import CATALOG, Entry, channels_of, entries, open_meter
+from .catalog import CATALOG, channels_of, entries
+from .entry import Entry
 from .errors import (
     Busy,
     Checksum,
@@ -24,6 +25,7 @@ from .errors import (
     TransportError,
     Unsupported,
 )
+from .opening import open_meter
 from .reading import Block, Channel, Meter, Reading, StreamingMeter
 
 __all__ = [

@@ -9,11 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import TYPE_CHECKING
 
 from .wire import Parser
 
-__all__ = ["Format", "Stream", "StreamDecoder"]
+if TYPE_CHECKING:  # it needs numpy, and drivers of polled meters do not
+    from .stream import StreamDecoder
+
+__all__ = ["Format", "Stream"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,19 +32,6 @@ class Format:
     examples: tuple[bytes, ...]
     checked: bool
     decode: Callable[[bytes], object] | None = None
-
-
-class StreamDecoder(Protocol):
-    """Turns the bytes of a stream into samples, however they are cut into pieces."""
-
-    def feed(self, data: bytes, /) -> Any:
-        """Decode what `data` completes; never raises."""
-        ...
-
-    @property
-    def pending(self) -> int:
-        """Return how many bytes wait for more to come; bounded, whatever is fed."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)

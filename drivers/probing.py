@@ -21,9 +21,11 @@ from dataclasses import dataclass, field
 from itertools import groupby
 from typing import Any, Final
 
-from .catalog import Entry, driver_of, entries, open_meter
+from .catalog import driver_of, entries
 from .discovery import SerialPort
+from .entry import Entry
 from .errors import DeviceError, DriverError, Transient
+from .opening import open_meter
 from .transport import Transport, open_port
 
 __all__ = ["Found", "ask_port", "candidates"]

@@ -30,10 +30,12 @@ StampAt = Literal["start", "middle", "end"]
 class Channel:
     """One quantity of one instrument: what its numbers mean and what they are worth.
 
-        `kind` decides the integral: `counter` accumulates, `mean` is the average
-        over the last `window_s` seconds ending, centred or starting at the stamp, `instant` is a
-        sample. `scale` turns the raw integer on the wire into `unit`, exactly. `range_max` is the
-    XX names the fields of this channel that stand in no source.
+    `kind` decides the integral: `counter` accumulates, `mean` is the average over `window_s`
+    seconds that end at the stamp, lie around it or begin with it (`stamp_at`), `instant` is a
+    sample. `scale` turns the raw integer on the wire into `unit`, exactly. `resolution` is the
+    step of the numbers, `refresh_s` how often a new one comes, `wrap` where a counter begins again,
+    `range_min` and `range_max` what is rated, all in `unit` and s. `assumed` names the fields of
+    this channel that stand in no source.
     """
 
     name: str

@@ -66,10 +66,15 @@ class StreamDecoder(Protocol):
     """Turns bytes into samples, the same ones however the bytes are cut into pieces."""
 
     def feed(self, data: bytes, t_ns: int | None = None, *, last: bool = False) -> Samples:
-        """Decode what `data`, which arrived at `t_ns` (monotonic), completes.
+        """Decode what `data`, which arrived at `t_ns` (monotonic), completes; never raises.
 
         `last` says that no more bytes will come.
         """
+        ...
+
+    @property
+    def pending(self) -> int:
+        """Return how many bytes wait for more to come; bounded, whatever is fed."""
         ...
 
 

@@ -11,6 +11,7 @@ import pytest
 import serial
 
 import drivers.catalog
+import drivers.opening
 from drivers import Channel, DeviceError, Entry, Gone, Timeout, channels_of, open_meter
 from drivers.errors import TransportError, Unsupported
 from drivers.transport import open_port
@@ -69,8 +70,9 @@ def lines(monkeypatch: pytest.MonkeyPatch) -> list[Line]:
         return opened[-1]
 
     entry = Entry("acme-2", "ACME", "ACME", (), (), "acme:Acme", None, (), {"variant": "acme-2"})
-    monkeypatch.setattr(drivers.catalog, "open_port", open_line)
-    monkeypatch.setattr(drivers.catalog, "find", lambda _model: entry)
+    monkeypatch.setattr(drivers.opening, "open_port", open_line)
+    for module in (drivers.catalog, drivers.opening):
+        monkeypatch.setattr(module, "find", lambda _model: entry)
     monkeypatch.setattr(drivers.catalog, "_load", lambda _where: Acme)
     return opened
 

@@ -55,7 +55,7 @@ def entry(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Entry]:
     for path in blocks():
         if "catalog" not in path:
             load(path, tmp_path)
-    row = eval(blocks()["drivers/catalog.py"], {"Entry": Entry})
+    row = eval(blocks()["drivers/catalog_rows.py"], {"Entry": Entry})
     assert isinstance(row, Entry)
     monkeypatch.setattr(drivers.catalog, "CATALOG", (*drivers.catalog.CATALOG, row))
     yield row
