@@ -282,7 +282,7 @@ _calibration = record(
 
 _traceability = record(
     {
-        "level": choice("accredited", "manufacturer", "spec_only", "none"),
+        "level": choice("accredited", "manufacturer", "transfer", "spec_only", "none"),
         "chain": each(
             record(
                 {"role": choice("reference_meter", "transfer_standard", "sensor"), "model": _text},

@@ -32,6 +32,7 @@ from .model import term_values
 from .points import Points
 from .results import Term
 from .segments import run_points
+from .supplies import measured_reference
 
 if TYPE_CHECKING:
     from ..recording.reader import Run
@@ -98,12 +99,7 @@ def idle_windows(run: Run, *, reference: str | None = None) -> Points:
             f"{run.path}: expected an idle step; the run has none. Record one: wattcal record "
             "--workload idle:0:60"
         )
-    meters = run.meters()
-    stream = reference if reference in meters else meters[0] if meters else None
-    if stream is None:
-        return run_points([run], reference=reference)  # which says what is missing
-    names = [c.name for c in run.channels(stream)]
-    cut = pieces(run.series(stream, "power_w" if "power_w" in names else "energy_j"))
+    cut = pieces(measured_reference(run, reference).series)
     looks = []
     for step in idle:
         begin = step.t_start_ns + round(step.settle_s * _NS)

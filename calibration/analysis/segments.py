@@ -16,17 +16,19 @@ import numpy as np
 import numpy.typing as npt
 
 from ..errors import InputError, RunError
+from ..recording.documents import meter_input
 from .alignment import estimate_lag
 from .energy import EnergyCurve, Pieces, pieces
 from .findings import run_findings
 from .lagged import lag_matters, lag_u_w, shift_ns_of
 from .points import InputColumn, Points, concatenate
-from .reference import LEAST_OBSERVED_SHARE, power_factor_of, reference_of
+from .reference import LEAST_OBSERVED_SHARE
 from .reference_means import reference_means
 from .steady import steady_stretches, unsettled
+from .supplies import Measured, measured_reference
 
 if TYPE_CHECKING:
-    from ..recording.reader import Run, Series
+    from ..recording.reader import Run
 
 __all__ = ["BLOCK_S", "run_points"]
 
@@ -49,7 +51,8 @@ def run_points(
     meter's power, `analysis.steady`), `windows:SECONDS` (the whole run in windows of that length,
     labelled by blocks of 30 s), or `auto` (steps where there are any, `steady` where a machine was
     observed at its own work, else windows of 10 s).
-    `reference` names the meter stream where a run has several. With `align` every input is
+    `reference` is a meter stream or a sum of them (`psu-a+psu-b`), instead of the one that the run
+    itself names. With `align` every input is
     shifted by its own lag, where the recording determines one.
 
     Raises:
@@ -61,7 +64,8 @@ def run_points(
 
 
 def _points(run: Run, segments: str, reference: str | None, align: bool) -> Points:
-    meter = _meter_series(run, reference)
+    measured = measured_reference(run, reference)
+    meter = measured.series
     cut = pieces(meter)
     groups = _groups(run, cut, segments, meter.channel.resolution)
     if not groups:
@@ -70,11 +74,12 @@ def _points(run: Run, segments: str, reference: str | None, align: bool) -> Poin
             f"{run.path}: expected meter windows of {meter.stream} inside the segments; found "
             f"none. {why or 'The steps may be shorter than the window'}."
         )
-    boundary = run.descriptors[meter.stream].boundary or "psu_ac_input"
+    boundary = meter.boundary or "psu_ac_input"
     means = reference_means(
         cut, [g.index for g in groups], meter, steady=not any(g.block for g in groups)
     )
-    inputs, notes = _inputs(run, meter, cut, groups, align)
+    inputs, notes = _inputs(run, measured, cut, groups, align)
+    notes += measured.notes
     notes += unsettled(run, cut, [g.index for g in groups if not g.block])
     share = meter.channel.observed_share
     if share < LEAST_OBSERVED_SHARE:
@@ -98,36 +103,12 @@ def _points(run: Run, segments: str, reference: str | None, align: bool) -> Poin
         inputs=inputs,
         boundary=boundary,
         data_kind=run.start.data_kind,
-        reference=replace(
-            reference_of(
-                meter.source, meter.channel, power_factor=power_factor_of(run, meter.stream)
-            ),
-            window_s=float(np.median(cut.duration_s)),
-        ),
+        reference=replace(measured.reference, window_s=float(np.median(cut.duration_s))),
         blocks=all(g.block for g in groups),
         notes=notes,
         correlation_time_s=means.correlation_time_s,
         quantisation_w=means.quantisation_w,
         findings=run_findings(run, meter, cut),
-    )
-
-
-def _meter_series(run: Run, reference: str | None) -> Series:
-    meters = run.meters()
-    if not meters:
-        raise RunError(f"{run.path}: expected a meter stream; the run has none.")
-    if reference is not None and reference not in meters:
-        raise InputError(
-            f"--reference: expected one of {', '.join(meters)}; got {reference!r} ({run.path})."
-        )
-    stream = reference or meters[0]
-    descriptor = run.descriptors[stream]
-    names = [c.name for c in descriptor.channels] + [d.channel.name for d in descriptor.derived]
-    for name in ("power_w", "energy_j"):
-        if name in names:
-            return run.series(stream, name)
-    raise RunError(
-        f"{run.path}: expected a channel power_w or energy_j in {stream}; got {', '.join(names)}."
     )
 
 
@@ -210,11 +191,12 @@ def _by_windows(cut: Pieces, seconds: float) -> list[_Group]:
 
 
 def _inputs(
-    run: Run, meter: Series, cut: Pieces, groups: Sequence[_Group], align: bool
+    run: Run, measured: Measured, cut: Pieces, groups: Sequence[_Group], align: bool
 ) -> tuple[dict[str, InputColumn], tuple[str, ...]]:
     found: dict[str, InputColumn] = {}
     notes: list[str] = []
-    columns = {**run.inputs(), **_other_meters(run, meter.stream)}
+    meter = measured.series
+    columns = {**run.inputs(), **_other_meters(run, measured.streams)}
     for key, (stream, channel) in columns.items():
         series = run.series(stream, channel)
         own = pieces(series)
@@ -261,14 +243,14 @@ def _constant(value: Floats) -> bool:
     return bool(value.std() <= 1e-6 * max(abs(float(value.mean())), 1e-9))
 
 
-def _other_meters(run: Run, reference: str) -> dict[str, tuple[str, str]]:
+def _other_meters(run: Run, reference: Sequence[str]) -> dict[str, tuple[str, str]]:
     """Return the meters beside the reference: a second meter is an input like any estimator."""
     others = {}
     for stream in run.meters():
         names = [c.name for c in run.descriptors[stream].channels]
         names += [d.channel.name for d in run.descriptors[stream].derived]
-        if stream != reference and "power_w" in names:
-            others[stream] = (stream, "power_w")
+        if stream not in reference and "power_w" in names:
+            others[meter_input(stream)] = (stream, "power_w")
     return others
 
 

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, dataclass, field
 from typing import Any, Final, TypeGuard
 
 from ..instruments import Accuracy, Channel, DriverError, Meter, StreamingMeter, Transient
 from ..recording.documents import ChannelInfo, Derived, Descriptor
 
 __all__ = [
+    "UNTRACED",
+    "MeterNotes",
     "default_cadence_s",
     "descriptor_from_meter",
     "identity_of",
@@ -18,6 +20,22 @@ __all__ = [
 ]
 
 _TRIES: Final = 3
+UNTRACED: Final[Mapping[str, Any]] = {
+    "level": "none",
+    "certificate": None,
+    "expired": False,
+    "correction": None,
+}
+"""What is known of a meter that does not stand in lab.toml."""
+
+
+@dataclass(frozen=True, slots=True)
+class MeterNotes:
+    """What the laboratory has written down of a meter that the meter itself does not say."""
+
+    identity: Mapping[str, str] = field(default_factory=dict)
+    boundary: str | None = None
+    traceability: Mapping[str, Any] | None = None
 
 
 def is_streaming(meter: Meter | StreamingMeter) -> TypeGuard[StreamingMeter]:
@@ -71,11 +89,13 @@ def descriptor_from_meter(
     boundary: str = "psu_ac_input",
     cadence_s: float | None = None,
     identity: Mapping[str, str] | None = None,
+    traceability: Mapping[str, Any] | None = None,
 ) -> Descriptor:
     """Return what the columns of a meter's stream mean.
 
     A streaming instrument with rails of voltage and current (`<rail>_v`, `<rail>_i`) has their
-    power, `power_w`, as a channel that the reader computes.
+    power, `power_w`, as a channel that the reader computes. `traceability` is what the laboratory
+    knows of the meter; of one that nobody wrote down nothing is known.
     """
     streaming = is_streaming(meter)
     derived = _power_of_rails(meter.channels) if streaming else ()
@@ -92,6 +112,7 @@ def descriptor_from_meter(
         cadence_s=None if streaming else cadence_s,
         tick_rate_hz=getattr(meter, "tick_rate_hz", None),
         identity=dict(identity or {}),
+        traceability=dict(traceability or UNTRACED),
     )
 
 

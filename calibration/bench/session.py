@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Final, cast
 
 from ..estimators import Estimator, PushedEstimator
@@ -20,7 +21,7 @@ from ..plans import IDLE, Due, Plan, due
 from ..recording.documents import Fault, Step
 from ..recording.writer import ExitStatus, RunWriter, StreamWriter
 from ..workloads import Load, WorkloadRunner
-from .describe import descriptor_from_meter, identity_of, is_streaming
+from .describe import MeterNotes, descriptor_from_meter, identity_of, is_streaming
 from .interrupts import Interrupts
 from .polled import MeterSampler, PolledSampler
 from .pushed import PushedSampler
@@ -68,11 +69,13 @@ def record(
     reopen: Mapping[str, Callable[[], AnyMeter]] | None = None,
     cadence_s: Mapping[str, float] | None = None,
     cores: int | None = None,
+    known: Mapping[str, MeterNotes] | None = None,
 ) -> None:
     """Carry out a plan, record every source meanwhile, and seal the run.
 
     `meters` are open, by the name of their stream; `reopen` says how one is opened again when its
-    port has vanished (without, it stays away). `cadence_s` overrides how often a meter is asked.
+    port has vanished (without, it stays away). `cadence_s` overrides how often a meter is asked;
+    `known` holds what the laboratory has written down of a meter, by its stream.
     `on_progress` is called in this thread when a step begins and four times a second. `stop` ends
     the recording early from another thread. Whoever opened meters and estimators
     closes them.
@@ -88,7 +91,9 @@ def record(
         try:
             with WorkloadRunner(plan.workloads, cores=cores) as workloads:
                 try:
-                    session.open(meters, estimators, boundary, reopen or {}, cadence_s or {})
+                    session.open(
+                        meters, estimators, boundary, reopen or {}, cadence_s or {}, known or {}
+                    )
                     session.follow(workloads)
                 finally:
                     session.end_step(workloads)
@@ -155,6 +160,7 @@ class _Session:
         boundary: str,
         reopen: Mapping[str, Callable[[], AnyMeter]],
         cadence_s: Mapping[str, float],
+        known: Mapping[str, MeterNotes] = MappingProxyType({}),
     ) -> None:
         """Describe every stream and set every source in motion."""
         metered = [
@@ -164,14 +170,16 @@ class _Session:
                     descriptor_from_meter(
                         stream,
                         meter,
-                        boundary=boundary,
+                        boundary=notes.boundary or boundary,
                         cadence_s=cadence_s.get(stream),
-                        identity=identity_of(meter),
+                        identity={**identity_of(meter), **notes.identity},
+                        traceability=notes.traceability,
                     )
                 ),
                 reopen.get(stream),
             )
             for stream, meter in meters.items()
+            for notes in (known.get(stream, MeterNotes()),)
         ]
         estimated = [
             (

@@ -44,8 +44,8 @@ def _sources(parser: argparse.ArgumentParser, *, nargs: str = "+") -> None:
     )
     parser.add_argument(
         "--reference",
-        metavar="STREAM",
-        help="which meter is the reference, where there are several",
+        metavar="EXPR",
+        help="the reference: a meter, or a sum A+B of supplies (default: as the run says)",
     )
     parser.add_argument(
         "--lag", choices=("auto", "none"), default="auto", help="shift inputs by their lag (auto)"
@@ -314,17 +314,29 @@ def _fit(arguments: argparse.Namespace) -> int:
     if arguments.output is not None:
         from ..publishing.build import profile_document, write_profile
 
+        descriptors = [d for run in runs for d in run.descriptors.values()]
         document = profile_document(
             result,
             run_starts=[run.start for run in runs],
-            descriptors=[d for run in runs for d in run.descriptors.values()],
+            descriptors=descriptors,
             profile_id=arguments.id or f"local/{arguments.output.stem}",
             derived_from=_hashes(arguments.source, runs),
             idle_inputs=points.idle_inputs(result.inputs),
+            key=_key(runs),
         )
         write_profile(document, arguments.output)
         print(f"{result.verdict} -> {arguments.output}", file=sys.stderr)
     return 0
+
+
+def _key(runs: list[Run]) -> bytes | None:
+    """Return the laboratory's key where a measured run holds a meter's serial number."""
+    from ..keyed import lab_key
+    from ..publishing.sections import serial_of
+
+    measured = [run for run in runs if run.start.data_kind == "measured"]
+    meters = [d for run in measured for d in run.descriptors.values() if d.role == "meter"]
+    return lab_key() if any(serial_of(d) for d in meters) else None
 
 
 def _hashes(sources: list[Path], runs: list[Run]) -> list[str]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import re
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -15,11 +14,13 @@ from typing import TYPE_CHECKING, Any, Final
 
 from ..errors import InputError, RunError
 from .help import Help
+from .sources import add_lab_options, check_meters, find_sources
 
 if TYPE_CHECKING:
     from ..bench import AnyEstimator, AnyMeter
     from ..plans import Plan, PlanStep
     from ..recording.documents import Stop
+    from ..recording.reader import Run
 
 __all__ = ["register"]
 
@@ -27,11 +28,14 @@ _RECORD: Final = """\
 Record a run: tell the machine what to do (the plan), and read the power meter and the software
 estimators meanwhile. What goes wrong on the way (a late answer, an unplugged meter, an estimator
 that dies) is recorded as a fault, and the recording goes on; Ctrl-C seals what there is.
+Without --meter every meter of ./lab.toml is read: its serial, certificate and known
+correction stand in the run. A meter that is not in it is recorded as untraced.
 
 examples:
   wattcal record --meter pzem-004t@/dev/ttyUSB0
   wattcal record --meter wall=pzem-004t@/dev/ttyUSB0 --estimator rapl
   wattcal record --meter pzem-004t@/dev/ttyUSB0 --workload cpu-int:0.5:60
+  wattcal record --reference psu-a+psu-b --compare plug    (names of lab.toml)
 Without hardware: start `wattcal emulate pzem-004t --link /tmp/meter` and record
   wattcal record --meter pzem-004t@/tmp/meter --simulated --plan smoke
 
@@ -41,7 +45,6 @@ workloads:  idle, cpu-int, cpu-int-1, cpu-float, cpu-matmul, memory-copy, mixed,
             inference@558, gpu-matmul, ...; stress-ng:METHOD; 'cmd:COMMAND'
 estimators: rapl, nvml, cpu-load, codecarbon (all that run here, unless named); none"""
 
-_NAMED: Final = re.compile(r"([A-Za-z0-9][A-Za-z0-9_.-]*)=([^@]*@.*)")
 _LEAST_SHARE = 0.95  # of the time that a meter looks at; below it the record says so
 _LAST_ROWS: Final = 3
 """A meter whose last readings all failed was lost; one failed reading is noise."""
@@ -67,13 +70,7 @@ def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
         action="append",
         help="one step instead of a plan, between two idle anchors; may be repeated",
     )
-    parser.add_argument(
-        "--meter",
-        metavar="[NAME=]MODEL@PORT",
-        action="append",
-        default=[],
-        help="a power meter and the name of its stream; may be repeated",
-    )
+    add_lab_options(parser)
     parser.add_argument(
         "--estimator",
         metavar="ID",
@@ -118,7 +115,7 @@ def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
 
 
 def _record(arguments: argparse.Namespace) -> int:
-    from ..bench import Interrupts, record
+    from ..bench import AmbientSensor, Interrupts, record
     from ..machine import this_machine
     from ..plans import find_plan, to_mapping
     from ..recording.writer import RunWriter, new_start
@@ -127,15 +124,19 @@ def _record(arguments: argparse.Namespace) -> int:
         _plan_of(arguments.workload) if arguments.workload else find_plan(arguments.plan or "quick")
     )
     _check_workloads(plan)
-    addresses = _addresses(arguments.meter)
     if arguments.output is not None:
         _check_free(arguments.output)
+    sources = find_sources(arguments, this_machine())
+    addresses = sources.addresses
     with contextlib.ExitStack() as stack:
         # Everything that may refuse is opened before the run: a refusal leaves nothing behind.
         meters = {n: _open_meter(a, stack) for n, a in addresses.items()}
+        check_meters(sources, meters)
         estimators = _open_estimators(arguments, stack)
         if not meters and not estimators:
             raise InputError("Nothing to record: name a --meter or an --estimator.")
+        if sources.lab.ambient_sensor is not None:
+            estimators.append(AmbientSensor(sources.lab.ambient_sensor))
         start = new_start(
             "simulated" if arguments.simulated else "measured",
             _session(arguments.session),
@@ -144,6 +145,7 @@ def _record(arguments: argparse.Namespace) -> int:
             machine=this_machine(),
             versions=_versions(estimators),
             note=arguments.note,
+            setup=sources.setup,
         )
         stamp = datetime.fromtimestamp(start.t_wall_ns / 1e9, UTC).strftime("%Y%m%dT%H%M%SZ")
         path = arguments.output or Path("runs") / f"{stamp}-{start.uid[:8]}"
@@ -161,6 +163,7 @@ def _record(arguments: argparse.Namespace) -> int:
                     on_progress=update,
                     boundary=arguments.boundary,
                     reopen={n: partial(_opened, a) for n, a in addresses.items()},
+                    known=sources.known,
                 )
                 interrupted = False
     with Interrupts():  # who presses Ctrl-C twice still learns where the recording lies
@@ -212,22 +215,6 @@ def _check_workloads(plan: Plan) -> None:
 
     for name in plan.workloads:
         workload(name)
-
-
-def _addresses(texts: list[str]) -> dict[str, str]:
-    """Return address by stream name; a meter without one is called by its model."""
-    found: dict[str, str] = {}
-    for text in texts:
-        named = _NAMED.fullmatch(text)
-        name, address = named.groups() if named else ("", text)
-        if not name:
-            model = re.sub(r"[^A-Za-z0-9_.-]", "-", address.partition("@")[0].partition(",")[0])
-            same = sum(n == model or n.startswith(f"{model}-") for n in found)
-            name = f"{model}-{same + 1}" if same else model
-        if name in found:
-            raise InputError(f"Two meters are called {name}; give them different names.")
-        found[name] = address
-    return found
 
 
 def _check_free(path: Path) -> None:
@@ -325,6 +312,18 @@ def _lost_meters(path: Path) -> bool:
     return lost
 
 
+def _supply_v(run: Run) -> float | None:
+    """Return the mean voltage that the reference saw, V; None where no meter of it tells."""
+    import numpy as np
+
+    for stream in str(run.start.setup.get("reference") or "").split("+"):
+        if stream in run.descriptors and "voltage_v" in {c.name for c in run.channels(stream)}:
+            value = run.series(stream, "voltage_v").value
+            if np.isfinite(value).any():
+                return float(np.nanmean(value))
+    return None
+
+
 def _report(arguments: argparse.Namespace, path: Path, interrupted: bool, lasted_s: float) -> None:
     from ..recording.reader import read_run
     from .output import print_json, table
@@ -341,6 +340,7 @@ def _report(arguments: argparse.Namespace, path: Path, interrupted: bool, lasted
         }
         for d in run.descriptors.values()
     ]
+    supply_v = _supply_v(run)
     if arguments.json:
         print_json(
             {
@@ -348,6 +348,10 @@ def _report(arguments: argparse.Namespace, path: Path, interrupted: bool, lasted
                 "uid": run.start.uid,
                 "session": run.start.session,
                 "data_kind": run.start.data_kind,
+                "reference": run.start.setup.get("reference"),
+                "compare": list(run.start.setup.get("compare", ())),
+                "ambient_c": run.start.setup.get("ambient_c"),
+                "supply_v": supply_v,
                 "exit_status": stop.exit_status if stop else None,
                 "reason": stop.reason if stop else None,
                 "duration_s": lasted_s,
@@ -367,6 +371,8 @@ def _report(arguments: argparse.Namespace, path: Path, interrupted: bool, lasted
         share = min((c.observed_share for c in descriptor.channels), default=1.0)
         if descriptor.role == "meter" and share < _LEAST_SHARE:
             print(f"{descriptor.stream} looked at {100 * share:.0f} % of the time only")
+    if supply_v is not None:
+        print(f"supply: {supply_v:.1f} V on average")
     how = "interrupted; what was recorded is sealed in" if interrupted else "sealed in"
     print(f"{len(run.steps)} steps, {how} {path}")
     if not interrupted and any(s["role"] == "meter" for s in streams):

@@ -37,7 +37,7 @@ def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
     )
     parser.add_argument("profile", type=Path, metavar="PROFILE")
     parser.add_argument("source", type=Path, metavar="RUN")
-    parser.add_argument("--reference", metavar="STREAM", help="the meter, where there are several")
+    parser.add_argument("--reference", metavar="EXPR", help="a meter, or a sum A+B")
     parser.add_argument(
         "--allow-simulated", action="store_true", help="accept a profile from simulated data"
     )
@@ -110,11 +110,12 @@ def _rezero(arguments: argparse.Namespace) -> int:
 
 
 def _other_meter(run: Run, document: dict[str, Any], reference: str | None) -> bool:
-    """Whether the run's meter is not known to be of the profile's model: its own gain counts."""
-    stream = reference or run.meters()[0]
-    descriptor = run.descriptors[stream]
-    model = str(descriptor.identity.get("model") or descriptor.source)
-    return model not in {str(c.get("model")) for c in document["traceability"]["chain"]}
+    """Whether a meter of the run is of another model than the profile's: its own gain counts."""
+    from ..analysis.supplies import reference_streams
+
+    found = [run.descriptors[s] for s in reference_streams(run, reference)]
+    models = {str(d.identity.get("model") or d.source) for d in found}
+    return bool(models - {str(c.get("model")) for c in document["traceability"]["chain"]})
 
 
 def _text(zero: Rezero, name: str, revision: int, moved_u: float | None, outside: list[str]) -> str:

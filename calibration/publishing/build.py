@@ -58,6 +58,7 @@ def profile_document(
     supersedes: str | None = None,
     license_id: str = "CC0-1.0",
     now: datetime | None = None,
+    key: bytes | None = None,
 ) -> dict[str, Any]:
     """Return the JSON object of a profile made from a fit.
 
@@ -73,6 +74,7 @@ def profile_document(
         supersedes: the digest of the revision that this one replaces.
         license_id: SPDX identifier.
         now: the instant to stamp, instead of the clock's.
+        key: the laboratory's, for the keyed hash of the meters' serial numbers.
 
     Raises:
         FitError: the verdict is `refused`, or the runs belong to different machines.
@@ -89,6 +91,11 @@ def profile_document(
     begun, ended = days(run_starts, now)
     correction = fit.verdict == "correction" and fit.model is not None and fit.domain is not None
     above_idle = correction and any(r.code == "unseen_component" for r in fit.reasons)
+    traced = traceability(
+        descriptors, simulated, starts=run_starts, inputs=fit.inputs, key=key, today=now.date()
+    )
+    due = [date.fromisoformat(c["certificate"]["due"]) for c in traced["chain"]
+           if "certificate" in c]  # fmt: skip
     document: dict[str, Any] = {
         "$schema": "urn:wattcal:schema:power-profile:1.0",
         "schema_version": "1.0",
@@ -114,10 +121,10 @@ def profile_document(
         ],
         "subject": subject(run_starts, simulated),
         "calibration": calibration(fit, begun, ended),
-        "traceability": traceability(descriptors, simulated),
+        "traceability": traced,
         "validity": {
             "valid_from": now.date().isoformat(),
-            "review_after": (now.date() + _REVIEW_AFTER).isoformat(),
+            "review_after": min([now.date() + _REVIEW_AFTER, *due]).isoformat(),
             "triggers": ["psu_swap", "gpu_swap", "dimm_change", "bios_update", "microcode_update"],
         },
         "provenance": {

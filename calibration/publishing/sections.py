@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from typing import Any, Final
 
 from ..analysis.results import Component, ErrorSummary, FitResult, Term, Validation
 from ..errors import FitError
+from ..keyed import keyed_hash
 from ..machine import REQUIRED_KEYS, configuration_digest
-from ..recording.documents import ChannelInfo, Descriptor, Start
+from ..recording.documents import ChannelInfo, Descriptor, Start, meter_input
 
 __all__ = [
-    "calibration", "component", "days", "settings", "subject", "term", "tool_version",
+    "calibration", "component", "days", "serial_of", "settings", "subject", "term", "tool_version",
     "traceability", "unit",
 ]  # fmt: skip
 
 _RECORDED_KEYS: Final = ("kernel", "cpu.governor", "container")
+_LEVELS: Final = ("none", "spec_only", "transfer", "manufacturer", "accredited")
 _SENSITIVE: Final = (("cpu.smt", "inflate", 0.01), ("cpu.microcode", "warn", 0.0),
                      ("bios.version", "warn", 0.0))  # fmt: skip
 
@@ -205,30 +207,82 @@ def _errors(summary: ErrorSummary | None) -> dict[str, Any]:
     }
 
 
-def traceability(descriptors: Sequence[Descriptor], simulated: bool) -> dict[str, Any]:
-    """Return the meters; without certificates the level is the data sheet's, or none."""
-    chain = []
-    for d in descriptors:
-        if d.role != "meter":
-            continue
-        entry: dict[str, Any] = {
-            "role": "reference_meter",
-            "model": str(d.identity.get("model") or d.source),
-        }
-        for key in ("manufacturer", "firmware"):
-            if d.identity.get(key):
-                entry[key] = str(d.identity[key])
-        spec = next((s for s in map(_specification, d.channels) if s), None)
-        if spec:
-            entry["spec"] = spec
-        if d.cadence_s:
-            entry["sampling_hz"] = round(1 / d.cadence_s, 6)
-        if simulated:
-            entry["simulated"] = True
+def traceability(
+    descriptors: Sequence[Descriptor],
+    simulated: bool,
+    *,
+    starts: Sequence[Start] = (),
+    inputs: Sequence[str] = (),
+    key: bytes | None = None,
+    today: date | None = None,
+) -> dict[str, Any]:
+    """Return the reference meters and the lowest level at which one of them stands.
+
+    A meter that stands in no lab.toml has the level `none`; of older runs, which do not say, the
+    data sheet counts. An expired certificate is none. Where an input is itself a meter, it has been
+    calibrated against a better one: `transfer`, if that one is traced. `key` makes the keyed hash
+    of serial numbers; without it they are left out.
+    """
+    today = today or datetime.now(UTC).date()
+    references = {
+        name for s in starts for name in str(s.setup.get("reference") or "").split("+") if name
+    }
+    meters = [
+        d
+        for d in descriptors
+        if d.role == "meter"
+        and meter_input(d.stream) not in inputs
+        and (not references or d.stream in references)
+    ]
+    chain: list[dict[str, Any]] = []
+    levels = []
+    for d in meters:
+        entry = _link(d, simulated=simulated, key=key, today=today)
+        levels.append(_level(d, entry))
         if entry not in chain:
             chain.append(entry)
-    specified = bool(chain) and all("spec" in entry for entry in chain) and not simulated
-    return {"level": "spec_only" if specified else "none", "chain": chain}
+    level = min(levels, key=_LEVELS.index, default="none")
+    under_test = {meter_input(d.stream) for d in descriptors if d.role == "meter"} & set(inputs)
+    if under_test and _LEVELS.index(level) > _LEVELS.index("transfer"):
+        level = "transfer"
+    return {"level": "none" if simulated else level, "chain": chain}
+
+
+def _link(d: Descriptor, *, simulated: bool, key: bytes | None, today: date) -> dict[str, Any]:
+    """Return one meter of the chain."""
+    model = str(d.identity.get("model") or d.source)
+    entry: dict[str, Any] = {"role": "reference_meter", "model": model}
+    for name in ("manufacturer", "firmware"):
+        if d.identity.get(name):
+            entry[name] = str(d.identity[name])
+    serial = serial_of(d)
+    if serial and key is not None and not simulated:
+        entry["serial_hash"] = keyed_hash(f"{model} {serial}", key)
+    spec = next((s for s in map(_specification, d.channels) if s), None)
+    if spec:
+        entry["spec"] = spec
+    if d.cadence_s:
+        entry["sampling_hz"] = round(1 / d.cadence_s, 6)
+    known = d.traceability or {}
+    certificate = known.get("certificate")
+    if certificate and not known["expired"] and date.fromisoformat(certificate["due"]) >= today:
+        entry["certificate"] = dict(certificate)
+    if simulated:
+        entry["simulated"] = True
+    return entry
+
+
+def _level(d: Descriptor, entry: dict[str, Any]) -> str:
+    specified = "spec_only" if "spec" in entry else "none"
+    if d.traceability is None:
+        return specified
+    level = str(d.traceability["level"])
+    return level if level == "none" or "certificate" in entry else specified
+
+
+def serial_of(d: Descriptor) -> str | None:
+    """Return a meter's serial number, as it says it or as the laboratory wrote it down."""
+    return d.identity.get("serial") or d.identity.get("serial_number")
 
 
 def _specification(channel: ChannelInfo) -> str | None:

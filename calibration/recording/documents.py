@@ -26,6 +26,7 @@ __all__ = [
     "Step",
     "Stop",
     "from_json",
+    "meter_input",
     "to_json",
 ]
 
@@ -75,7 +76,11 @@ class Derived:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Start:
-    """The head of a run: who, when, with what, and whether any of it is simulated."""
+    """The head of a run: who, when, with what, and whether any of it is simulated.
+
+    `setup` says how the bench was set up: `reference` (the expression, such as `psu-a+psu-b`),
+    `compare` (meters under test), `operator`, `machine` (its nickname), `full_w`, `ambient_c`.
+    """
 
     uid: str
     t_wall_ns: int
@@ -88,6 +93,7 @@ class Start:
     versions: Mapping[str, str] = field(default_factory=dict)
     note: str | None = None
     source: Mapping[str, Any] | None = None
+    setup: Mapping[str, Any] = field(default_factory=dict)
     type: ClassVar[str] = "start"
 
 
@@ -97,7 +103,9 @@ class Descriptor:
 
     `arrival` is `polled` (each row has its own request and reply instants) or `streamed` (rows
     carry unwrapped `device_ticks` of a clock of `tick_rate_hz`). `mode` and `scope` matter for
-    estimators: how the number is made, and what it can see.
+    estimators: how the number is made, and what it can see. `traceability` says of a meter at which
+    level it stands (`none` where the laboratory has not written it down), with its `certificate`,
+    whether that has `expired`, and the `correction` that is known; `null` in older runs.
     """
 
     stream: str
@@ -113,6 +121,7 @@ class Descriptor:
     scope: tuple[str, ...] = ()
     configuration: Mapping[str, Any] = field(default_factory=dict)
     identity: Mapping[str, str] = field(default_factory=dict)
+    traceability: Mapping[str, Any] | None = None
     type: ClassVar[str] = "descriptor"
 
 
@@ -206,6 +215,15 @@ def from_json(value: Mapping[str, Any]) -> Document:
             f"A {kind} document needs {wanted}; this one does not fit: {error}."
         ) from None
     return document
+
+
+def meter_input(stream: str) -> str:
+    """Return the id under which a meter under test enters points and profiles.
+
+    It is the name of its stream in the letters of an input's id: `plug-2` becomes `plug_2`.
+    """
+    name = "".join(c if c.isascii() and c.isalnum() else "_" for c in stream.lower())
+    return name if name[:1].isalpha() else f"meter_{name}"
 
 
 def _channel(value: Mapping[str, Any]) -> ChannelInfo:

@@ -59,10 +59,11 @@ def new_start(
     note: str | None = None,
     source: Mapping[str, Any] | None = None,
     versions: Mapping[str, str] | None = None,
+    setup: Mapping[str, Any] | None = None,
 ) -> Start:
     """Return the head of a new run: a fresh uid, the time, the versions of the loaded libraries.
 
-    `versions` adds those of tools that run in processes of their own.
+    `versions` adds those of tools that run in processes of their own; `setup` is the bench's.
     """
     return Start(
         uid=uuid.uuid4().hex,
@@ -75,6 +76,7 @@ def new_start(
         versions={**_versions(), **(versions or {})},
         note=note,
         source=source,
+        setup=dict(setup or {}),
     )
 
 

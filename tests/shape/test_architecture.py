@@ -20,6 +20,7 @@ ROOMS: dict[str, set[str]] = {
     "_profile": {"machine", "profile", "toolfiles"},  # the private half of `profile`
     "machine": set(),
     "grain": set(),
+    "keyed": set(),
     "toolfiles": {"grain"},
     "_audit": {"grain", "toolfiles"},  # the private half of `audit`
     "audit": {"_audit", "toolfiles"},
@@ -32,7 +33,7 @@ ROOMS: dict[str, set[str]] = {
     "bench": {"estimators", "instruments", "plans", "recording", "workloads", *BASE},
     "simulation": {"instruments", "plans"},
     "analysis": {"plans", "recording", *BASE},
-    "publishing": {"analysis", "recording", *BASE},
+    "publishing": {"analysis", "keyed", "recording", *BASE},
     "conformance": {"_audit", "estimators", "machine", "publishing", "simulation"},
     "doctor": {"instruments"},
 }
