@@ -67,3 +67,12 @@ fuzz: install  ## 10 million bytes that no meter sends through every wire format
 .PHONY: meter-speed
 meter-speed: install  ## what reading costs: a PowerSensor3 at 20 kHz, an exchange of Modbus (three minutes)
 	PYTHONPATH=. $(BIN)/python benchmarks/meter_speed.py
+
+.PHONY: peers
+peers: .venv-peers/.installed  ## CarbonTracker and Zeus, in an environment of their own
+
+.venv-peers/.installed: pyproject.toml
+	$(PYTHON) -m venv .venv-peers
+	.venv-peers/bin/python -m pip install --quiet $$($(PYTHON) -c 'import tomllib; print(*tomllib.load( \
+		open("pyproject.toml", "rb"))["project"]["optional-dependencies"]["peers"])')
+	touch $@

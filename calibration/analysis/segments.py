@@ -108,7 +108,7 @@ def _points(run: Run, segments: str, reference: str | None, align: bool) -> Poin
         notes=notes,
         correlation_time_s=means.correlation_time_s,
         quantisation_w=means.quantisation_w,
-        findings=run_findings(run, meter, cut),
+        findings=(*run_findings(run, meter, cut), *measured.findings),
     )
 
 
@@ -198,6 +198,8 @@ def _inputs(
     meter = measured.series
     columns = {**run.inputs(), **_other_meters(run, measured.streams)}
     for key, (stream, channel) in columns.items():
+        if stream in measured.streams:
+            continue  # the board's own sensor, taken for the reference
         series = run.series(stream, channel)
         own = pieces(series)
         lag = None

@@ -25,7 +25,7 @@ from ..plans.reference import parse_reference
 from ..recording.documents import ChannelInfo
 from ..recording.reader import Series
 from .energy import EnergyCurve, pieces
-from .points import Reference
+from .points import Finding, Reference
 from .reference import power_factor_of, reference_of
 
 if TYPE_CHECKING:
@@ -40,6 +40,8 @@ _LEAST_SEEN: Final = 0.9
 """Of the share that a meter sees at all: so much of an interval it must have seen."""
 _LONGEST: Final = 1.5
 """An interval longer than this many usual ones holds a gap of the grid's own meter."""
+_BOARD: Final = "bmc"
+"""The input of a board's own sensor, and the word that makes it the reference."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -50,6 +52,7 @@ class Measured:
     reference: Reference
     streams: tuple[str, ...]
     notes: tuple[str, ...] = ()
+    findings: tuple[Finding, ...] = ()
 
 
 def reference_streams(run: Run, expression: str | None) -> tuple[str, ...]:
@@ -62,7 +65,11 @@ def reference_streams(run: Run, expression: str | None) -> tuple[str, ...]:
     """
     meters = run.meters()
     if not meters:
-        raise RunError(f"{run.path}: expected a meter stream; the run has none.")
+        hint = " Its board's own sensor serves with --reference bmc only."
+        raise RunError(
+            f"{run.path}: expected a meter stream; the run has none."
+            f"{hint if _BOARD in run.inputs() else ''}"
+        )
     stated = expression or run.start.setup.get("reference")
     if not stated:
         return (meters[0],)
@@ -80,11 +87,27 @@ def measured_reference(run: Run, expression: str | None = None) -> Measured:
         InputError: the expression names no meters of this run, or they cannot be added.
 
     """
+    board = _board(run, expression or run.start.setup.get("reference"))
+    if board is not None:
+        return board
     streams = reference_streams(run, expression)
     if len(streams) == 1:
         series = _power_or_energy(run, streams[0])
         return Measured(series, _worth(run, series), streams, _expired(run, streams))
     return _sum(run, streams)
+
+
+def _board(run: Run, expression: str | None) -> Measured | None:
+    """Return the board's own sensor as the reference, where it is meant and there is one."""
+    place = run.inputs().get(_BOARD)
+    if expression != _BOARD or place is None or _BOARD in run.meters():
+        return None
+    series = run.series(*place)
+    message = f"{series.source} ({series.stream}) is an estimator like the others, not a meter"
+    finding = Finding("board_reference", message)
+    return Measured(
+        series, reference_of(series.source, series.channel), (series.stream,), (), (finding,)
+    )
 
 
 def _power_or_energy(run: Run, stream: str) -> Series:

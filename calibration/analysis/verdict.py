@@ -91,6 +91,9 @@ RULES: dict[str, Rule] = {
              "flattened by 1 - mean(u²)/variance", "flag"),
         Rule("wrong_mode", 1, "the input was recorded in more than one mode",
              "a tool in another mode is another input", "refuse"),
+        Rule("board_reference", 1, "the reference is the board's own sensor (--reference bmc)",
+             "its averaging and its error are known to its maker alone, and traceable to nobody",
+             "downgrade"),
         Rule("lagging_reference", 0.25, "the reference and every input disagree in time by more "
              "than a quarter of the meter's window", "the reference's stamps are late or early",
              "flag"),

@@ -45,7 +45,8 @@ def _sources(parser: argparse.ArgumentParser, *, nargs: str = "+") -> None:
     parser.add_argument(
         "--reference",
         metavar="EXPR",
-        help="the reference: a meter, or a sum A+B of supplies (default: as the run says)",
+        help="the reference: a meter, or a sum A+B of supplies (default: as the run says); bmc: "
+        "the board's own sensor, which makes no more than a statement of error",
     )
     parser.add_argument(
         "--lag", choices=("auto", "none"), default="auto", help="shift inputs by their lag (auto)"

@@ -43,7 +43,9 @@ plans:      smoke (2 min), quick (10), standard (30), thorough (2 h), rezero,
             verify, observe, or a TOML file; see `wattcal plan show`
 workloads:  idle, cpu-int, cpu-int-1, cpu-float, cpu-matmul, memory-copy, mixed,
             inference@558, gpu-matmul, ...; stress-ng:METHOD; 'cmd:COMMAND'
-estimators: rapl, nvml, cpu-load, codecarbon (all that run here, unless named); none"""
+estimators: rapl, nvml, cpu-load, codecarbon (all that run here, unless named),
+            rapl-perf, carbontracker, zeus (make peers, or NAME@ENVIRONMENT),
+            bmc-acpi, bmc-ipmi, bmc-redfish@https://HOST; none"""
 
 _LEAST_SHARE = 0.95  # of the time that a meter looks at; below it the record says so
 _LAST_ROWS: Final = 3

@@ -22,6 +22,8 @@ __all__ = ["Sources", "add_lab_options", "check_meters", "find_sources"]
 
 _LAB_FILE: Final = Path("lab.toml")
 _NAMED: Final = re.compile(r"([A-Za-z0-9][A-Za-z0-9_.-]*)=([^@]*@.*|manual.*)")
+_BOARD: Final = "bmc"
+"""The board's own sensor as the reference: an estimator, never named by itself."""
 _EARLIER_RUNS: Final = 50
 """So many of the newest runs are asked what this machine has drawn before."""
 
@@ -58,7 +60,7 @@ def add_lab_options(parser: argparse.ArgumentParser) -> None:
         "--reference",
         metavar="EXPR",
         help="the reference: the name of a meter, or a sum A+B of the supplies of one machine "
-        "(default: lab.toml's, else the first meter)",
+        "(default: lab.toml's, else the first meter); bmc: an estimator bmc-...",
     )
     parser.add_argument(
         "--compare",
@@ -103,7 +105,10 @@ def find_sources(arguments: argparse.Namespace, machine: Mapping[str, Any]) -> S
         if len(first) > 1:
             print(f"wattcal: the reference is {expression}, the first of {', '.join(first)}; "
                   "--reference chooses another one, or a sum", file=sys.stderr)  # fmt: skip
-    streams = () if expression is None else parse_reference(expression, tuple(addresses))
+    if expression == _BOARD and any(e.startswith("bmc-") for e in arguments.estimator or ()):
+        streams: tuple[str, ...] = (_BOARD,)
+    else:
+        streams = () if expression is None else parse_reference(expression, tuple(addresses))
     both = [s for s in streams if s in compare]
     if both:
         raise InputError(

@@ -1,5 +1,7 @@
 """The estimators under test: one adapter per tool, each with the mode it runs in."""
 
+from .board import BoardPower
+from .carbontracker import CarbonTracker
 from .codecarbon import CodeCarbon
 from .cpu_load import CpuLoad
 from .nvml import NvmlReader
@@ -7,15 +9,21 @@ from .opened import ESTIMATORS, available, open_estimator
 from .powercap import Zone, find_zones
 from .protocol import Estimator, PushedEstimator
 from .rapl import RaplReader
+from .rapl_perf import RaplPerf
+from .zeus import Zeus
 
 __all__ = [
     "ESTIMATORS",
+    "BoardPower",
+    "CarbonTracker",
     "CodeCarbon",
     "CpuLoad",
     "Estimator",
     "NvmlReader",
     "PushedEstimator",
+    "RaplPerf",
     "RaplReader",
+    "Zeus",
     "Zone",
     "available",
     "find_zones",

@@ -61,7 +61,7 @@ class CodeCarbon:
         self._rapl_root = None if rapl_root is None else rapl_root.resolve()
         self._child = ToolProcess(
             "CodeCarbon",
-            f"{__package__}.codecarbon_child",
+            "codecarbon_child.py",
             {
                 "project_name": project_name,
                 "country_iso_code": country_iso_code,

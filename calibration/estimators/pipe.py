@@ -31,13 +31,24 @@ from ..instruments import Reading
 __all__ = ["ToolProcess"]
 
 _CHUNK: Final = 65536
+_CHILDREN: Final = Path(__file__).with_name("children")
 
 
 class ToolProcess:
-    """Runs `python -m module` with a configuration and collects what it says."""
+    """Runs a script of `children/` with a configuration and collects what it says.
+
+    `python` is the interpreter of the environment that the tool lives in. Nothing of this package
+    is on its path but the folder of the script: a tool must find its own libraries.
+    """
 
     def __init__(
-        self, name: str, module: str, config: Mapping[str, Any], *, start_timeout_s: float
+        self,
+        name: str,
+        script: str,
+        config: Mapping[str, Any],
+        *,
+        start_timeout_s: float,
+        python: Path | None = None,
     ) -> None:
         self._name = name
         self._pending = b""
@@ -45,18 +56,16 @@ class ToolProcess:
         self._ended = False
         self._ready: Mapping[str, Any] | None = None
         self.finished: Mapping[str, Any] | None = None
-        root = str(Path(__file__).resolve().parents[2])
-        inherited = os.environ.get("PYTHONPATH")
-        path = root if not inherited else root + os.pathsep + inherited
+        # A script's own folder comes first on its path, unless this is set.
+        environment = {k: v for k, v in os.environ.items() if k != "PYTHONSAFEPATH"}
         self._stderr = tempfile.TemporaryFile()  # noqa: SIM115 - closed by close()
         self.process = subprocess.Popen(
-            # -P: a folder `calibration` in the current directory must not shadow ours.
-            [sys.executable, "-P", "-m", module, str(os.getpid())],
+            [str(python or sys.executable), str(_CHILDREN / script), str(os.getpid())],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._stderr,
             bufsize=0,
-            env={**os.environ, "PYTHONPATH": path},
+            env=environment,
         )
         try:
             self._say(config)

@@ -91,8 +91,15 @@ def profile_document(
     begun, ended = days(run_starts, now)
     correction = fit.verdict == "correction" and fit.model is not None and fit.domain is not None
     above_idle = correction and any(r.code == "unseen_component" for r in fit.reasons)
+    # Where the board's own sensor was the reference, other meters of the run trace nothing.
+    board = any(r.code == "board_reference" for r in fit.reasons)
     traced = traceability(
-        descriptors, simulated, starts=run_starts, inputs=fit.inputs, key=key, today=now.date()
+        () if board else descriptors,
+        simulated,
+        starts=run_starts,
+        inputs=fit.inputs,
+        key=key,
+        today=now.date(),
     )
     due = [date.fromisoformat(c["certificate"]["due"]) for c in traced["chain"]
            if "certificate" in c]  # fmt: skip

@@ -99,6 +99,8 @@ def input_entry(
     if field is not None:
         source = {"api": "codecarbon", "domain": component}
         aliases = [_codecarbon(field, mode, version, settings or {})]
+    if mode == "perf":  # the same counters by another door, in a unit of its own
+        source["api"] = "linux-perf-events"
     source["mode"] = mode
     source["version"] = version
     return {

@@ -1,4 +1,4 @@
-"""CodeCarbon in a process of its own: `python -m calibration.estimators.codecarbon_child`.
+"""CodeCarbon in a process of its own.
 
 It runs the real offline tracker, without network, and reports its accumulated energies. They are
 taken from an output handler (`live_out` after every measurement, `out` after the last one), from
@@ -12,14 +12,12 @@ rows begin with the second.
 
 from __future__ import annotations
 
-import json
 import os
-import signal
-import sys
-import threading
 import time
 from collections.abc import Mapping
 from typing import Any, Final
+
+from tool_line import Line
 
 __all__ = ["main"]
 
@@ -31,19 +29,6 @@ _ENERGIES: Final = {
     "codecarbon_ram_j": "ram_energy",
     "codecarbon_total_j": "energy_consumed",
 }
-
-
-class _Pipe:
-    """The line to the recorder, on a descriptor that the tool's own prints cannot reach."""
-
-    def __init__(self) -> None:
-        self._descriptor = os.dup(1)
-        os.dup2(2, 1)
-        self._guard = threading.Lock()
-
-    def say(self, what: Mapping[str, Any]) -> None:
-        with self._guard:
-            os.write(self._descriptor, json.dumps(what).encode() + b"\n")
 
 
 class _Stamps:
@@ -65,7 +50,7 @@ class _Stamps:
         return measured
 
 
-def _handler(pipe: _Pipe, stamps: _Stamps, columns: tuple[str, ...]) -> Any:
+def _handler(line: Line, stamps: _Stamps, columns: tuple[str, ...]) -> Any:
     from codecarbon.output_methods.base_output import BaseOutput
 
     class Reporter(BaseOutput):
@@ -76,7 +61,7 @@ def _handler(pipe: _Pipe, stamps: _Stamps, columns: tuple[str, ...]) -> Any:
         def live_out(self, total: Any, delta: Any) -> None:
             if stamps.count >= 2 and stamps.count != self.sent:
                 self.sent = stamps.count
-                pipe.say(
+                line.say(
                     {
                         "t_request_ns": stamps.t_request_ns,
                         "t_reply_ns": stamps.t_reply_ns,
@@ -112,7 +97,7 @@ def _inject(tracker: Any, config: Mapping[str, Any]) -> None:
     """Give the tracker a CPU item that reads another powercap tree in its RAPL mode."""
     from codecarbon.external.hardware import CPU
 
-    old = next((h for h in tracker._hardware if isinstance(h, CPU)), None)  # noqa: SLF001
+    old = next((h for h in tracker._hardware if isinstance(h, CPU)), None)
     model = getattr(old, "_model", None) or "unknown"
     new = CPU(
         config["output_dir"],
@@ -121,8 +106,8 @@ def _inject(tracker: Any, config: Mapping[str, Any]) -> None:
         getattr(old, "_tdp", 0),
         rapl_dir=os.path.join(config["rapl_root"], "class", "powercap", "intel-rapl"),
     )
-    kept = [h for h in tracker._hardware if h is not old]  # noqa: SLF001
-    tracker._hardware = [*kept, new]  # noqa: SLF001
+    kept = [h for h in tracker._hardware if h is not old]
+    tracker._hardware = [*kept, new]
 
 
 def _summed(item: Any) -> list[str] | None:
@@ -139,7 +124,7 @@ def _mode(tracker: Any) -> dict[str, Any]:
     from codecarbon._version import __version__
 
     hardware = []
-    for item in tracker._hardware:  # noqa: SLF001 - it says this nowhere in public
+    for item in tracker._hardware:
         hardware.append(
             {
                 "class": type(item).__name__,
@@ -158,64 +143,38 @@ def _mode(tracker: Any) -> dict[str, Any]:
     }
 
 
-def _wait_for_the_end(parent: int) -> None:
-    """Return when stdin ends, or when the parent is not the parent any more."""
-    ended = threading.Event()
-
-    def read() -> None:
-        while os.read(0, 4096):
-            continue
-        ended.set()
-
-    threading.Thread(target=read, daemon=True).start()
-    while not ended.wait(0.5) and os.getppid() == parent:
-        continue
-
-
 def main() -> int:
     """Run the tracker until stdin ends, then let it measure once more and write its file."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    parent = int(sys.argv[1])
-    config = json.loads(_first_line())
-    pipe, stamps = _Pipe(), _Stamps()
+    line, stamps = Line(), _Stamps()
+    config = line.config
     try:
         tracker = _tracker(config)
-        tracker._ensure_hardware_ready()  # noqa: SLF001 - start() would hide what goes wrong
+        tracker._ensure_hardware_ready()
         if config["rapl_root"] is not None:
             _inject(tracker, config)
         mode = _mode(tracker)
     except Exception as error:
-        pipe.say({"error": f"{type(error).__name__}: {error}"})
+        line.say({"error": f"{type(error).__name__}: {error}"})
         return 1
     classes = {h["class"] for h in mode["hardware"]}
     columns = tuple(c for c in _ENERGIES if c != "codecarbon_gpu_j" or "GPU" in classes)
-    tracker._do_measurements = stamps.around(tracker._do_measurements)  # noqa: SLF001
+    tracker._do_measurements = stamps.around(tracker._do_measurements)
     # Before the file's own handler, so that the last row stands even if the file cannot be written.
-    tracker._output_handlers.insert(0, _handler(pipe, stamps, columns))  # noqa: SLF001
+    tracker._output_handlers.insert(0, _handler(line, stamps, columns))
     t_start_ns = time.monotonic_ns()
     tracker.start()
-    if tracker._start_time is None or stamps.count == 0:  # noqa: SLF001 - start() hides errors
-        pipe.say({"error": "its tracker did not start"})
+    if tracker._start_time is None or stamps.count == 0:
+        line.say({"error": "its tracker did not start"})
         return 1
     # perf_counter is CLOCK_MONOTONIC on Linux: the instant from which its counters count.
-    began_ns = round(tracker._start_time * 1e9)  # noqa: SLF001
+    began_ns = round(tracker._start_time * 1e9)
     if not t_start_ns <= began_ns <= time.monotonic_ns():
         began_ns = t_start_ns
-    pipe.say({"ready": {**mode, "columns": columns, "t_start_ns": began_ns}})
-    _wait_for_the_end(parent)
+    line.say({"ready": {**mode, "columns": columns, "t_start_ns": began_ns}})
+    line.wait_for_the_end()
     tracker.stop()
-    pipe.say({"finished": {"t_start_ns": began_ns, "t_stop_ns": stamps.t_reply_ns}})
+    line.say({"finished": {"t_start_ns": began_ns, "t_stop_ns": stamps.t_reply_ns}})
     return 0
-
-
-def _first_line() -> bytes:
-    line = b""
-    while not line.endswith(b"\n"):
-        piece = os.read(0, 1)
-        if not piece:
-            raise SystemExit(0)
-        line += piece
-    return line
 
 
 if __name__ == "__main__":
