@@ -33,6 +33,7 @@ COMMAND_MODULES: Final = (
     "runs",
     "datasets",
     "analyse",
+    "calibrate",
     "rezero",
     "audit",
     "correct",
@@ -45,7 +46,7 @@ Calibrate software energy estimators (CodeCarbon, RAPL, ...) against a physical
 power meter, and apply the result: a correction with its uncertainty, its range
 and its refusals.
 
-  the lab       wattcal record, then  compare, fit, verify
+  the lab       wattcal calibrate, or  record, then  compare, fit, verify
   the consumer  wattcal audit emissions.csv, then  correct, with a profile
   first look    wattcal demo  (a simulated machine, no hardware, 90 s)"""
 

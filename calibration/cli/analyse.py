@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from ..analysis import Points, Reference
     from ..recording.reader import Run
 
-__all__ = ["register"]
+__all__ = ["key_of", "register"]
 
 _SOURCES = """\
 SOURCE is a run directory (wattcal record, wattcal import) or a CSV table of points; several are
@@ -323,14 +323,14 @@ def _fit(arguments: argparse.Namespace) -> int:
             profile_id=arguments.id or f"local/{arguments.output.stem}",
             derived_from=_hashes(arguments.source, runs),
             idle_inputs=points.idle_inputs(result.inputs),
-            key=_key(runs),
+            key=key_of(runs),
         )
         write_profile(document, arguments.output)
         print(f"{result.verdict} -> {arguments.output}", file=sys.stderr)
     return 0
 
 
-def _key(runs: list[Run]) -> bytes | None:
+def key_of(runs: list[Run]) -> bytes | None:
     """Return the laboratory's key where a measured run holds a meter's serial number."""
     from ..keyed import lab_key
     from ..publishing.sections import serial_of

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from ..recording.documents import Stop
     from ..recording.reader import Run
 
-__all__ = ["register"]
+__all__ = ["add_plan_options", "add_source_options", "carry_out", "meters_lost", "register"]
 
 _RECORD: Final = """\
 Record a run: tell the machine what to do (the plan), and read the power meter and the software
@@ -64,14 +64,39 @@ def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
         description=_RECORD,
         formatter_class=Help,
     )
+    add_plan_options(parser, "quick")
+    add_source_options(parser)
+    parser.add_argument(
+        "-o",
+        "--output",
+        metavar="RUN",
+        type=Path,
+        help="directory of the run (default: runs/<UTC time>-<uid8>)",
+    )
+    parser.add_argument("--json", action="store_true", help="print the result as JSON")
+    parser.set_defaults(run=_record)
+
+
+def add_plan_options(parser: argparse.ArgumentParser, plan: str) -> None:
+    """Add the options that say what the machine is told to do."""
     what = parser.add_mutually_exclusive_group()
-    what.add_argument("--plan", metavar="P", help="name of a plan or a TOML file (default: quick)")
+    what.add_argument(
+        "--plan",
+        metavar="P",
+        default=None,
+        help=f"name of a plan or a TOML file (default: {plan})",
+    )
     what.add_argument(
         "--workload",
         metavar="NAME[:LEVEL[:SECONDS]]",
         action="append",
         help="one step instead of a plan, between two idle anchors; may be repeated",
     )
+    parser.set_defaults(default_plan=plan)
+
+
+def add_source_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options that say which meters and estimators are read, and as what."""
     add_lab_options(parser)
     parser.add_argument(
         "--estimator",
@@ -105,25 +130,35 @@ def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
         type=Path,
         help="read the RAPL counters under DIR/class/powercap (default: /sys)",
     )
-    parser.add_argument(
-        "-o",
-        "--output",
-        metavar="RUN",
-        type=Path,
-        help="directory of the run (default: runs/<UTC time>-<uid8>)",
-    )
-    parser.add_argument("--json", action="store_true", help="print the result as JSON")
-    parser.set_defaults(run=_record)
 
 
 def _record(arguments: argparse.Namespace) -> int:
-    from ..bench import AmbientSensor, Interrupts, record
+    from ..bench import Interrupts
+
+    path, interrupted, lasted_s = carry_out(arguments)
+    with Interrupts():  # who presses Ctrl-C twice still learns where the recording lies
+        _report(arguments, path, interrupted, lasted_s)
+    if interrupted:
+        return 130
+    return 4 if meters_lost(path) else 0
+
+
+def carry_out(arguments: argparse.Namespace) -> tuple[Path, bool, float]:
+    """Record what was asked for; return the run, whether it was interrupted, and how long it took.
+
+    Raises:
+        CalibrationError, DriverError: something cannot be recorded, or ended the recording.
+
+    """
+    from ..bench import AmbientSensor, record
     from ..machine import this_machine
     from ..plans import find_plan, to_mapping
     from ..recording.writer import RunWriter, new_start
 
     plan = (
-        _plan_of(arguments.workload) if arguments.workload else find_plan(arguments.plan or "quick")
+        _plan_of(arguments.workload)
+        if arguments.workload
+        else find_plan(arguments.plan or arguments.default_plan)
     )
     _check_workloads(plan)
     if arguments.output is not None:
@@ -168,11 +203,7 @@ def _record(arguments: argparse.Namespace) -> int:
                     known=sources.known,
                 )
                 interrupted = False
-    with Interrupts():  # who presses Ctrl-C twice still learns where the recording lies
-        _report(arguments, path, interrupted, time.monotonic() - began_s)
-    if interrupted:
-        return 130
-    return 4 if _lost_meters(path) else 0
+    return path, interrupted, time.monotonic() - began_s
 
 
 def _plan_of(specs: list[str]) -> Plan:
@@ -292,7 +323,7 @@ def _progress(plan: Plan, *, show: bool) -> Iterator[Callable[[Any], None] | Non
         bar.close()
 
 
-def _lost_meters(path: Path) -> bool:
+def meters_lost(path: Path) -> bool:
     """Say which meters did not answer any more when the run ended; one that came back did."""
     from ..recording.reader import read_run
 

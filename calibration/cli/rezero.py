@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from ..errors import InputError
 from .help import Help
 from .needs_lab import needs_lab
+from .record import add_plan_options, add_source_options, carry_out, meters_lost
 
 if TYPE_CHECKING:
     from ..analysis.rezero import Rezero
@@ -23,8 +24,11 @@ meter and the profile's estimator. The offset of a machine moves at every power-
 hardware; its gain hardly does. The result is the profile's next revision and holds for the session
 of the run only.
 
-  wattcal record --workload idle:0:60 --meter pzem-004t@/dev/ttyUSB0 -o idle
-  wattcal rezero profile.json idle -o today.json"""
+  wattcal rezero profile.json --meter pzem-004t@/dev/ttyUSB0 -o today.json
+  wattcal rezero profile.json runs/idle -o today.json     of a run that is there
+
+Without RUN it records a minute of idle first (the plan `rezero`), with the meters of
+./lab.toml unless --meter names others."""
 
 
 def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -36,8 +40,9 @@ def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
         formatter_class=Help,
     )
     parser.add_argument("profile", type=Path, metavar="PROFILE")
-    parser.add_argument("source", type=Path, metavar="RUN")
-    parser.add_argument("--reference", metavar="EXPR", help="a meter, or a sum A+B")
+    parser.add_argument("source", type=Path, metavar="RUN", nargs="?")
+    add_plan_options(parser, "rezero")
+    add_source_options(parser)
     parser.add_argument(
         "--allow-simulated", action="store_true", help="accept a profile from simulated data"
     )
@@ -60,7 +65,16 @@ def _rezero(arguments: argparse.Namespace) -> int:
     profile = load_profile(arguments.profile, allow_simulated=arguments.allow_simulated)
     document: dict[str, Any] = json.loads(arguments.profile.read_text(encoding="utf-8"))
     terms = terms_of(document)
-    run = read_run(arguments.source)
+    source = arguments.source
+    if source is None:
+        recording = argparse.Namespace(**{**vars(arguments), "output": None})
+        source, interrupted, _ = carry_out(recording)
+        print(f"wattcal: idle is recorded in {source}", file=sys.stderr)
+        if interrupted:
+            return 130
+        if meters_lost(source):
+            return 4
+    run = read_run(source)
     if run.start.data_kind == "simulated" and not (profile.simulated or arguments.allow_simulated):
         raise InputError(
             f"{run.path}: expected a measured run for a measured profile; it is simulated. Say "

@@ -17,6 +17,7 @@ SCHEMAS = Path(__file__).resolve().parents[2] / "calibration" / "schema"
 # These are validated where the commands that print them are tested.
 ELSEWHERE = {
     "audit",
+    "calibrate",
     "conformance",
     "correct",
     "demo",
