@@ -10,7 +10,8 @@ File format, little-endian: a header of eight int64 words, then one record a kno
     word 0  number of valid knots            word 3  rewrites of the counters so far
     word 1  workload now, an index           word 4  CPU time of the updater's loop, ns
     word 2  stop when not zero               word 5..7  zero
-    record  t_ns int64; load, package_w, memory_w, wall_w, package_j, memory_j, wall_j float64
+    record  t_ns int64; load, package_w, memory_w, wall_w, package_j, memory_j, wall_j,
+            fans_w, leakage_w float64
 
 A record is written before the count that makes it valid; a count is one aligned word.
 """
@@ -30,12 +31,16 @@ __all__ = ["History", "HistoryFile", "Knot"]
 
 _HEADER_WORDS: Final = 8
 _HEADER_BYTES: Final = 8 * _HEADER_WORDS
-_RECORD: Final = struct.Struct("<q7d")
+_RECORD: Final = struct.Struct("<q9d")
 _COUNT, _WORKLOAD, _STOP, _REWRITES, _CPU_NS = range(5)
 
 
 class Knot(NamedTuple):
-    """The state from `t_ns` on: load 0 to 1, powers in W, energies since the first knot in J."""
+    """The state from `t_ns` on: load 0 to 1, powers in W, energies since the first knot in J.
+
+    `fans_w` and `leakage_w` are the parts of the powers that past load decides; `wall_w` holds
+    both, `package_w` the leakage.
+    """
 
     t_ns: int
     load: float
@@ -45,6 +50,8 @@ class Knot(NamedTuple):
     package_j: float
     memory_j: float
     wall_j: float
+    fans_w: float = 0.0
+    leakage_w: float = 0.0
 
 
 _DTYPE: Final = np.dtype([(n, "<i8" if n == "t_ns" else "<f8") for n in Knot._fields])

@@ -21,7 +21,7 @@ from pathlib import Path
 
 from .history import HistoryFile, Knot
 from .load import CpuTimes, load_between, read_cpu_times, usable
-from .machine import Machine, memory_power_w, package_power_w, wall_power_w
+from .machine import COLD, Heat, Machine, memory_power_w, package_power_w, wall_power_w, warmed
 from .powercap_tree import Zone, ZoneCounter
 
 __all__ = ["KNOT_NS", "PERIOD_NS", "next_knot", "run"]
@@ -31,7 +31,11 @@ PERIOD_NS = 1_000_000
 
 
 def next_knot(machine: Machine, before: Knot | None, t_ns: int, load: float, workload: str) -> Knot:
-    """Return the knot at `t_ns`, where `load` and `workload` begin to hold."""
+    """Return the knot at `t_ns`, where `load` and `workload` begin to hold.
+
+    Fans and leakage stay for one knot what the load up to it has made of them.
+    """
+    heat = COLD
     if before is None:
         energies = (0.0, 0.0, 0.0)
     else:
@@ -41,13 +45,18 @@ def next_knot(machine: Machine, before: Knot | None, t_ns: int, load: float, wor
             before.memory_j + before.memory_w * elapsed_s,
             before.wall_j + before.wall_w * elapsed_s,
         )
+        heat = warmed(
+            machine, Heat(before.fans_w, before.leakage_w), before.load, workload, elapsed_s
+        )
     return Knot(
         t_ns,
         load,
-        package_power_w(machine, load),
+        package_power_w(machine, load, workload, heat),
         memory_power_w(machine, load, workload),
-        wall_power_w(machine, load, workload),
+        wall_power_w(machine, load, workload, heat),
         *energies,
+        heat.fans_w,
+        heat.leakage_w,
     )
 
 
@@ -57,17 +66,17 @@ class _Counters:
 
     packages: list[ZoneCounter]
     memories: list[ZoneCounter]
+    shares: Sequence[float]
 
     def write(self, knot: Knot, t_ns: int) -> None:
-        """Show every zone's energy at `t_ns`; the packages share the load evenly."""
+        """Show every zone's energy at `t_ns`; the packages share it as the sockets do."""
         elapsed_s = (t_ns - knot.t_ns) / 1e9
-        share = 1.0 / len(self.packages)
-        package_j = (knot.package_j + knot.package_w * elapsed_s) * share
-        memory_j = (knot.memory_j + knot.memory_w * elapsed_s) * share
-        for counter in self.packages:
-            counter.write(package_j)
+        package_j = knot.package_j + knot.package_w * elapsed_s
+        memory_j = knot.memory_j + knot.memory_w * elapsed_s
+        for counter, share in zip(self.packages, self.shares, strict=True):
+            counter.write(package_j * share)
         for counter in self.memories:
-            counter.write(memory_j)
+            counter.write(memory_j / len(self.memories))
 
 
 def run(
@@ -82,9 +91,11 @@ def run(
 ) -> None:
     """Update counters and history until told to stop."""
     cpus = usable()
+    packages = [ZoneCounter(root, z) for z in zones if z.name.startswith("package-")]
+    # A machine that says nothing of sockets shares its power evenly among those it is shown with.
+    shares = machine.sockets if len(machine.sockets) > 1 else [1 / len(packages)] * len(packages)
     counters = _Counters(
-        [ZoneCounter(root, z) for z in zones if z.name.startswith("package-")],
-        [ZoneCounter(root, z) for z in zones if z.name == "dram"],
+        packages, [ZoneCounter(root, z) for z in zones if z.name == "dram"], shares
     )
     times = look(cpus)
     time.sleep(KNOT_NS / 1e9)

@@ -65,7 +65,7 @@ def test_every_file_stands_in_the_manifest() -> None:
 
 
 # What the tools did is known from the scenario: a counter tree lay before them, or none.
-@pytest.mark.parametrize("name", [n for n, e in MANIFEST["made"].items() if n.endswith(".csv")])
+@pytest.mark.parametrize("name", [n for n in MANIFEST["made"] if n.startswith("codecarbon-")])
 def test_the_cpu_is_counted_where_there_was_a_counter(name: str) -> None:
     audit, entry = audited(name), MANIFEST["made"][name]
     for row in audit.rows:
@@ -99,6 +99,12 @@ def test_the_cpu_is_counted_where_there_was_a_counter(name: str) -> None:
         ("codecarbon-3.3.2-ram-given.csv", "ram", "assumed", "12 W, none of CodeCarbon's own"),
         ("codecarbon-3.3.2-process.csv", "ram", "modelled", "tracking_mode is process"),
         ("codecarbon-3.3.2-rapl-pue.csv", "overhead", "assumed", "pue 1.5"),
+        ("codecarbon-3.3.2-gpu.csv", "gpu", "counted", "whole number of millijoules"),
+        ("codecarbon-3.3.2-gpu-no-counter.csv", "gpu", "unknown", "power readings times time"),
+        ("carbontracker-2.4.7-gpu_carbontracker.log", "gpu", "sampled", "the GPU's own sensor"),
+        ("carbontracker-2.4.7-gpu_carbontracker.log", "cpu", "counted", "RAPL zones"),
+        ("zeus-0.16.0-counted.csv", "gpu0", "counted", "whole number of millijoules"),
+        ("zeus-0.16.0-sampled.csv", "gpu0", "sampled", "power readings times time"),
         ("carbontracker-2.4.7-rapl_carbontracker.log", "cpu", "counted", "RAPL zones"),
         ("carbontracker-2.4.7-tdp_carbontracker.log", "cpu", "assumed", "half of a TDP"),
         ("carbontracker-2.4.7-tdp_carbontracker.log", "overhead", "assumed", "PUE of 1.58"),
@@ -119,7 +125,12 @@ def test_each_rule_names_its_evidence(name: str, component: str, origin: str, wo
         ("codecarbon-3.3.2-rapl.csv", "power_column"),
         ("codecarbon-3.3.2-rapl.csv", "short"),
         ("codecarbon-3.3.2-overlap.csv", "overlap"),
+        ("codecarbon-3.3.2-gpu-zero.csv", "zero_component"),
         ("carbontracker-2.4.7-rapl_carbontracker.log", "many_devices_one_number"),
+        ("zeus-0.16.0-counted.csv", "gpu_only"),
+        ("zeus-0.16.0-counted.csv", "overlap"),
+        ("zeus-0.16.0-counted.csv", "zero_component"),
+        ("zeus-0.16.0-sampled.csv", "overlap"),
     ],
 )
 def test_each_remark_stands_where_it_belongs(name: str, code: str) -> None:
@@ -134,9 +145,6 @@ def test_what_only_a_fault_writes(tmp_path: Path) -> None:
     back = audit_file(edited("codecarbon-3.3.2-clock-set-back.csv", tmp_path))
     assert "negative_duration" in codes(back)
     assert origins(back)["cpu"] == "counted"
-    zero = audit_file(edited("codecarbon-3.3.2-gpu-zero.csv", tmp_path))
-    assert "zero_component" in codes(zero)
-    assert "gpu" not in origins(zero)
     rounded = audit_file(edited("codecarbon-3.3.2-rounded.csv", tmp_path))
     assert origins(rounded)["cpu"] == "unknown"
     assert "too few" in rounded.rows[0].parts[0].evidence
@@ -163,29 +171,56 @@ def test_both_logs_of_carbontracker_are_one_run() -> None:
     assert log.energy_j == pytest.approx(kwh * 3.6e6, rel=1e-9)
 
 
-ZEUS = (
-    "start_time,window_name,elapsed_time,gpu0_energy,gpu1_energy\n"
-    "1795835363.1,epoch,10.0,1400.5120000000024,700.1234567891234\n"
-    "1795835373.2,step,0.01,0.0,7.3456789012345\n"
-    "1795835374.0,inner,1.0,100.25100000000384,50.123456789\n"
-    "1795835374.5,outer,1.0,-12.25,50.123456789\n"
+# The cards of make.py: 150 W with a ripple of 20 W, and 75 W with one of 10 W.
+@pytest.mark.parametrize(
+    ("name", "component", "power_w"),
+    [
+        ("codecarbon-3.3.2-gpu.csv", "gpu", 150.0),
+        ("codecarbon-3.3.2-gpu-no-counter.csv", "gpu", 75.0),
+        ("carbontracker-2.4.7-gpu_carbontracker.log", "gpu", 150.0),
+        ("zeus-0.16.0-counted.csv", "gpu0", 150.0),
+        ("zeus-0.16.0-sampled.csv", "gpu0", 75.0),
+    ],
 )
+def test_the_gpu_s_joules_are_those_that_it_was_given(
+    name: str, component: str, power_w: float
+) -> None:
+    for row in audited(name).rows:
+        found = {p.component: p for p in row.parts}
+        if component not in found:
+            continue
+        # A ripple of a sixth of the power with a period of 6.3 s, and the ends of a run.
+        assert found[component].energy_j == pytest.approx(power_w * (row.duration_s or 0), rel=0.2)
 
 
-def test_zeus_counts_whole_millijoules(tmp_path: Path) -> None:
-    path = tmp_path / "zeus.csv"
-    path.write_text(ZEUS, encoding="utf-8")
-    audit = audit_file(path)
+def test_a_gpu_that_was_not_looked_at_leaves_no_trace() -> None:
+    """Without nvidia-smi CodeCarbon lists no GPU, so its file cannot tell that there was one."""
+    audit = audited("codecarbon-3.3.2-gpu-no-smi.csv")
+    assert "gpu" not in origins(audit)
+    assert "zero_component" not in codes(audit)
+    listed = audited("codecarbon-3.3.2-gpu-zero.csv")
+    assert "gpu" not in origins(listed)
+    (remark,) = (m for m in listed.remarks if m.code == "zero_component")
+    assert "NVIDIA A100" in remark.message
+
+
+def test_windows_of_zeus_that_are_empty_or_lie_in_one_another() -> None:
+    audit = audited("zeus-0.16.0-counted.csv")
     assert audit.tool == "zeus"
-    assert [(p.component, p.origin) for p in audit.rows[0].parts] == [
-        ("gpu0", "counted"),
-        ("gpu1", "sampled"),
-    ]
-    assert codes(audit) == {"gpu_only", "zero_component", "overlap"}
-    assert [any(m.code == "overlap" for m in r.remarks) for r in audit.rows] == [
-        False, False, True, True,
-    ]  # fmt: skip
-    assert audit.rows[3].parts[0].origin == "unknown"
+    assert {r.id: [any(m.code == c for m in r.remarks) for c in ("overlap", "zero_component")]
+            for r in audit.rows} == {
+        "run": [True, False], "inner": [True, False], "short": [False, True],
+    }  # fmt: skip
+
+
+def test_a_window_of_zeus_with_less_than_nothing(tmp_path: Path) -> None:
+    """Written by hand: a card that was reset between two readings of its counter."""
+    text = (FILES / "zeus-0.16.0-counted.csv").read_text(encoding="utf-8")
+    path = tmp_path / "zeus.csv"
+    path.write_text(text.replace(",130.9539999999106", ",-12.25"), encoding="utf-8")
+    (part,) = audit_file(path).rows[0].parts
+    assert part.origin == "unknown"
+    assert "wrapped or was reset" in part.evidence
 
 
 def counter_sum(rng: random.Random, intervals: int) -> float:
