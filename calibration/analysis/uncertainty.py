@@ -35,6 +35,10 @@ _DAY_S = 86400.0
 # With few sessions the offset's spread cannot be known. Idle power of one server moved by more than
 # a tenth within days while its gain stayed (Jay et al., CCGrid 2023, data of 2022-03-31 to 04-02).
 ASSUMED_SESSION_SHARE = 0.05
+# An assumed figure is not known for certain: one that may be wrong by a quarter has 1/2 x 4^2 = 8
+# degrees of freedom (GUM G.4.2). So U at idle is 11.5 % of it, and holds where a part that no input
+# sees rests in another of two states a tenth of idle apart; with k = 1.96 it would not.
+_ASSUMED_DOF = 8.0
 LEAST_SESSIONS = 3
 LEAST_SPAN_DAYS = 7.0
 _OVER_THE_WORST = 1.15
@@ -219,7 +223,7 @@ def _session(points: Points, fitted: Fitted, idle_w: float | None) -> Component:
         "session_offset", "absolute", max(floor_w, spread_w), "within_session", "B", "normal",
         f"assumed: {offsets.size} session(s) over {span_days:.1f} days do not show how the offset "
         f"moves; {100 * ASSUMED_SESSION_SHARE:g} % of idle power, or their spread if larger",
-        status="assumed", sessions=offsets.size, span_days=span_days,
+        dof=_ASSUMED_DOF, status="assumed", sessions=offsets.size, span_days=span_days,
     )  # fmt: skip
 
 

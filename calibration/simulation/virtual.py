@@ -132,7 +132,7 @@ def play(
     begin = 0
     for one, count in zip(steps, counts, strict=True):
         own = slice(begin, begin + count)
-        middle_s = (np.arange(count) + 0.5) * cell_s
+        middle_s: Floats = np.float64(cell_s) * (np.arange(count) + 0.5)
         rest = warmed(machine, heat, one.level, one.workload, math.inf)
         fans[own] = _follow(machine.fans, heat.fans_w, rest.fans_w, middle_s)
         leakage[own] = _follow(machine.leakage, heat.leakage_w, rest.leakage_w, middle_s)
@@ -141,6 +141,7 @@ def play(
         gpus[:, own] = np.array(gpu_power_w(machine, one.level, one.workload))[:, None]
         heat = warmed(machine, heat, one.level, one.workload, count * cell_s)
         begin += count
+    edges_s: Floats = start_s + np.float64(cell_s) * np.arange(n + 1)
     rng = np.random.default_rng(seed)
     package += leakage + machine.package_noise_w * rng.standard_normal(n)
     hidden_w = machine.hidden_w + machine.hidden_states_w[state]
@@ -152,7 +153,7 @@ def play(
         machine=machine,
         steps=steps,
         cell_s=cell_s,
-        edges_s=start_s + cell_s * np.arange(n + 1),
+        edges_s=edges_s,
         step=step,
         package_w=np.array(machine.sockets)[:, None] * package,
         dram_w=dram,
@@ -177,8 +178,9 @@ def sensor_energy_j(sensor: Sensor, edges_s: Floats, joules: Floats) -> Floats:
     first_w = (joules[1] - joules[0]) / (edges_s[1] - edges_s[0])
 
     def until(t_s: Floats) -> Floats:
-        before = np.minimum(t_s - edges_s[0], 0.0) * first_w
-        return np.interp(t_s, edges_s, joules) + before
+        reached_j: Floats = np.interp(t_s, edges_s, joules)
+        reached_j += np.minimum(t_s - edges_s[0], 0.0) * first_w
+        return reached_j
 
     mean_w = (until(looks_s) - until(looks_s - sensor.window_s)) / sensor.window_s
     shown_w = np.maximum(0.0, sensor.gain * mean_w + sensor.offset_w)
