@@ -14,6 +14,7 @@ from datetime import date
 from typing import TYPE_CHECKING, Any
 
 from ..errors import ProfileError, SchemaError
+from .as_used import check_as_used
 from .evaluate import basis, dot, within
 from .structure import RESERVED
 
@@ -39,6 +40,7 @@ def check_semantics(profile: Profile) -> None:
                 f"{one['unit']} for {one['quantity']}."
             )
     _dates(document)
+    check_as_used(document)
     if profile.kind == "error_statement":
         validation = document["calibration"]["validation"]
         if not validation.get("before") and validation.get("mape_pct") is None:

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from ..errors import SchemaError
+from .as_used import DURATIONS_S
 from .shape import (
     Check,
     boolean,
@@ -241,6 +242,37 @@ _errors: Final[dict[str, Check]] = {
 }
 _error_summary = record({}, _errors)
 
+
+def _duration(value: Any, path: str) -> None:
+    if isinstance(value, bool) or value not in DURATIONS_S:
+        fail(path, f"one of {', '.join(map(str, DURATIONS_S))}", value)
+
+
+_as_used = record(
+    {
+        "tool": _text,
+        "version": _or_null(_text),
+        "settings": _text,
+        "rows": integer(least=0),
+        "refused": integer(least=0),
+        "durations": each(
+            record(
+                {
+                    "duration_s": _duration,
+                    "n": integer(least=1),
+                    "bias_pct": _any,
+                    "mape_pct": _natural,
+                    "max_abs_pct": _natural,
+                    "before_mape_pct": _or_null(_natural),
+                    "coverage_95_pct": number(least=0, most=100),
+                }
+            )
+        ),
+        "passed": _or_null(boolean),
+        "reason": _or_null(_text),
+    }
+)
+
 _validation = record(
     {"scheme": _text},
     {
@@ -266,6 +298,7 @@ _validation = record(
                 },
             )
         ),
+        "as_used": each(_as_used),
     },
 )
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from ..errors import InputError, MatchError, WrongMode
 from ..toolfiles import ToolRow
+from .as_used import why_not
 from .results import Mode
 from .versions import in_range
 
@@ -61,10 +62,17 @@ def take_row(
 
     Raises:
         WrongMode: the row, or what was asserted, contradicts what the profile requires.
-        MatchError: the tool, its version or the CPU is not the profile's.
+        MatchError: the tool, its version or the CPU is not the profile's, or the profile failed on
+            files that the tool writes by itself.
         InputError: the row lacks a field that the profile needs.
 
     """
+    failed = why_not(profile.document, row.tool)
+    if failed is not None:
+        raise MatchError(
+            f"{row.where}: Profile {profile.id} is not offered for files of {row.tool}: {failed}. "
+            "Calibrate the tool as it is run, or read the counters that the profile knows."
+        )
     if not any_machine:
         _same_cpu(profile, row)
     inputs: dict[str, float] = {}

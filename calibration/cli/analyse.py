@@ -313,6 +313,7 @@ def _fit(arguments: argparse.Namespace) -> int:
             print(f"wattcal: refused, {arguments.output} is not written", file=sys.stderr)
         return 5
     if arguments.output is not None:
+        from ..analysis.as_used import used_files
         from ..publishing.build import profile_document, write_profile
 
         descriptors = [d for run in runs for d in run.descriptors.values()]
@@ -324,6 +325,7 @@ def _fit(arguments: argparse.Namespace) -> int:
             derived_from=_hashes(arguments.source, runs),
             idle_inputs=points.idle_inputs(result.inputs),
             key=key_of(runs),
+            tool_files=[file for run in runs for file in used_files(run)],
         )
         write_profile(document, arguments.output)
         print(f"{result.verdict} -> {arguments.output}", file=sys.stderr)

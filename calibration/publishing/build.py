@@ -18,6 +18,7 @@ from typing import Any, Final
 
 from .._profile.assemble import assemble
 from .._version import VERSION
+from ..analysis.as_used import UsedFile, judge_as_used
 from ..analysis.results import Domain, FitResult, Term
 from ..errors import FitError, SchemaError
 from ..profile import load_profile
@@ -59,6 +60,7 @@ def profile_document(
     license_id: str = "CC0-1.0",
     now: datetime | None = None,
     key: bytes | None = None,
+    tool_files: Sequence[UsedFile] = (),
 ) -> dict[str, Any]:
     """Return the JSON object of a profile made from a fit.
 
@@ -75,6 +77,7 @@ def profile_document(
         license_id: SPDX identifier.
         now: the instant to stamp, instead of the clock's.
         key: the laboratory's, for the keyed hash of the meters' serial numbers.
+        tool_files: what tools wrote by themselves beside a reference, for `validation.as_used`.
 
     Raises:
         FitError: the verdict is `refused`, or the runs belong to different machines.
@@ -146,6 +149,9 @@ def profile_document(
         document["supersedes"] = supersedes
     if correction:
         _add_correction(document, fit, descriptors, idle_inputs)
+        used = judge_as_used(load_profile(document, allow_simulated=True), tool_files)
+        if used:
+            document["calibration"]["validation"]["as_used"] = used
     validate(document)
     load_profile(document, allow_simulated=True)
     return document

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Literal
 
+from ..analysis.as_used import used_files
 from ..analysis.compare import Comparison, compare_points
 from ..analysis.fit import fit_points
 from ..analysis.points import Points
@@ -116,6 +117,7 @@ def calibrate_run(
             derived_from=[f"sha256:{h}" for h in run.stop.sha256.values()] if run.stop else [],
             idle_inputs=points.idle_inputs(fit.inputs),
             key=key,
+            tool_files=used_files(run),
         )
         write_profile(document, path)
         profiles[name] = path
