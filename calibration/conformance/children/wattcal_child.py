@@ -9,26 +9,27 @@ from child import ASK, SETUP, measure, report
 
 from calibration._version import VERSION
 from calibration.errors import NotAvailable
-from calibration.estimators import RaplReader
+from calibration.estimators import NvmlReader, RaplReader
 
 
 class Sampler:
     """Reads at its own pace between the edges, so that no wrap goes unnoticed."""
 
-    def __init__(self, reader: RaplReader) -> None:
-        self._reader, self._stop = reader, threading.Event()
+    def __init__(self, readers: list[RaplReader | NvmlReader]) -> None:
+        self._readers, self._stop = readers, threading.Event()
         self._lock = threading.Lock()
         self.faults: list[str] = []
         self._thread = threading.Thread(target=self._run, daemon=True)
         self._thread.start()
 
     def take(self) -> dict[str, float]:
-        """Take one reading now; a fault is remembered and gives nothing."""
+        """Take one reading of each now; a fault is remembered and gives nothing."""
         with self._lock:
-            reading = self._reader.read()
-        if reading.fault is not None:
-            self.faults.append(reading.fault)
-        return {k: v for k, v in reading.values.items() if k.startswith("rapl_")}
+            readings = [reader.read() for reader in self._readers]
+        self.faults += [r.fault for r in readings if r.fault is not None]
+        return {
+            k: v for r in readings for k, v in r.values.items() if k.startswith(("rapl_", "nvml_j"))
+        }
 
     def _run(self) -> None:
         while not self._stop.wait(ASK.get("interval_s", 0.1)):
@@ -43,8 +44,12 @@ class Sampler:
 def main() -> None:
     """Run it."""
     root = Path(SETUP.get("sysfs") or "/sys")
+    readers: list[RaplReader | NvmlReader] = []
     try:
-        sampler = Sampler(RaplReader(root))
+        readers.append(RaplReader(root))
+        if SETUP["gpus"]:
+            readers.append(NvmlReader())
+        sampler = Sampler(readers)
     except NotAvailable as why:
         marks = measure(lambda _i: None, lambda _i: None)
         report({**marks, "version": VERSION, "refused": str(why)})
