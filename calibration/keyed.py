@@ -16,7 +16,7 @@ from typing import Final
 
 from .errors import InputError
 
-__all__ = ["KEY_VARIABLE", "keyed_hash", "lab_key"]
+__all__ = ["KEY_VARIABLE", "key_path", "keyed_hash", "lab_key"]
 
 KEY_VARIABLE: Final = "WATTCAL_KEY_FILE"
 """The environment variable that names the file of the laboratory's key."""
@@ -26,6 +26,12 @@ _KEY_BYTES: Final = 32
 def keyed_hash(text: str, key: bytes) -> str:
     """Return `hmac-sha256:` and the HMAC-SHA256 of a serial number or unit id under a key."""
     return f"hmac-sha256:{hmac.new(key, text.encode(), hashlib.sha256).hexdigest()}"
+
+
+def key_path() -> Path:
+    """Return where the key lies: where WATTCAL_KEY_FILE says, else in ~/.config/wattcal/key."""
+    named = os.environ.get(KEY_VARIABLE)
+    return Path(named) if named else Path.home() / ".config" / "wattcal" / "key"
 
 
 def lab_key(path: Path | None = None) -> bytes:
@@ -38,8 +44,7 @@ def lab_key(path: Path | None = None) -> bytes:
         InputError: the file cannot be read or made, or holds no key.
 
     """
-    named = os.environ.get(KEY_VARIABLE)
-    path = path or (Path(named) if named else Path.home() / ".config" / "wattcal" / "key")
+    path = path or key_path()
     try:
         if not path.exists():
             path.parent.mkdir(parents=True, exist_ok=True)

@@ -18,10 +18,11 @@ __all__ = [
     "traceability", "unit",
 ]  # fmt: skip
 
-_RECORDED_KEYS: Final = ("kernel", "cpu.governor", "container")
+_RECORDED_KEYS: Final = ("kernel", "cpu.governor", "cpu.turbo", "memory.gib", "nvidia.driver",
+                         "gpu.vbios", "container")  # fmt: skip
 _LEVELS: Final = ("none", "spec_only", "transfer", "manufacturer", "accredited")
-_SENSITIVE: Final = (("cpu.smt", "inflate", 0.01), ("cpu.microcode", "warn", 0.0),
-                     ("bios.version", "warn", 0.0))  # fmt: skip
+_SENSITIVE: Final = (("cpu.smt", "inflate", 0.01), ("dimm.count", "inflate", 0.01),
+                     ("cpu.microcode", "warn", 0.0), ("bios.version", "warn", 0.0))  # fmt: skip
 
 
 def term(term: Term) -> dict[str, Any]:
@@ -150,6 +151,9 @@ def subject(starts: Sequence[Start], simulated: bool) -> dict[str, Any]:
     subject: dict[str, Any] = {"match": match}
     if required:
         subject["config_digest"] = configuration_digest(match)
+        units = {m.get("unit_id") for m in machines}
+        if len(units) == 1 and None not in units:
+            subject["unit_id"] = units.pop()
     return subject
 
 

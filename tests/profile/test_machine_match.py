@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hmac
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -9,7 +11,18 @@ from typing import Any
 import pytest
 
 from calibration import Profile
-from calibration.machine import configuration_digest, fingerprint, match
+from calibration.gpus import gpu_facts, names_by_library
+from calibration.machine import (
+    blind_spots,
+    configuration_digest,
+    fingerprint,
+    match,
+    this_machine,
+    unit_id,
+)
+from calibration.simulation import nvml
+from calibration.simulation.gpu import A100, Gpu
+from calibration.simulation.profile import constant
 
 CPUINFO = """processor\t: {n}
 vendor_id\t: GenuineIntel
@@ -240,3 +253,148 @@ def test_a_simulated_machine_is_compared_with_none(
     assert answer.flags == ("simulated",)
     assert answer.u_w == profile.correct(machine=None, rapl_package=60.0).u_w
     assert profile.correct(machine={"simulation.id": "other"}, rapl_package=60.0).match == "none"
+
+
+KEY = bytes(range(32))
+
+
+def test_a_unit_is_known_by_a_keyed_hash_and_never_by_its_serial(tmp_path: Path) -> None:
+    root = build(tmp_path / "a")
+    digest = hmac.new(KEY, b"product_uuid=SECRET2\nproduct_serial=SECRET1\n", "sha256").hexdigest()
+    assert unit_id(KEY, root) == f"hmac-sha256:{digest}"
+    assert unit_id(bytes(32), root) != unit_id(KEY, root)
+    other = build(tmp_path / "b")
+    (other / "sys/class/dmi/id/product_serial").write_text("SECRET3\n")
+    assert unit_id(KEY, other) != unit_id(KEY, root)
+    for name in ("product_serial", "product_uuid"):
+        (other / "sys/class/dmi/id" / name).write_text("To Be Filled By O.E.M.\n")
+    assert unit_id(KEY, other) is None, "a filler is shared by many machines"
+    assert unit_id(KEY, build(tmp_path / "c", dmi=False)) is None
+
+
+def test_the_same_unit_adds_nothing_and_needs_all_keys(server: dict[str, Any]) -> None:
+    subject, here = (
+        {**SUBJECT, "unit_id": "hmac-sha256:aa"},
+        {**server, "unit_id": "hmac-sha256:aa"},
+    )
+    found = match(subject, here)
+    assert (found.kind, found.between_unit, found.flags) == ("same_unit", False, ())
+    assert found.corrects
+    assert match(subject, {**here, "unit_id": "hmac-sha256:bb"}).kind == "same_configuration"
+    assert match(subject, server).kind == "same_configuration"
+    assert match(subject, {**here, "cpu.smt": False}).kind == "same_configuration"
+    assert match(subject, {**here, "cpu.sockets": 1}).kind == "similar"
+
+
+def test_what_the_unit_saves(
+    line_document: Callable[..., dict[str, Any]],
+    load: Callable[..., Profile],
+    server: dict[str, Any],
+) -> None:
+    unit = "hmac-sha256:" + "a" * 64
+    profile = load(line_document(subject={**SUBJECT, "unit_id": unit}))
+    alone = profile.correct(machine=None, rapl_package=60.0)
+    here = profile.correct(machine={**server, "unit_id": unit}, rapl_package=60.0)
+    assert (here.match, here.u_w) == ("same_unit", alone.u_w)
+
+
+def test_this_machine_has_a_unit_only_with_a_key_and_makes_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key = tmp_path / "key"
+    monkeypatch.setenv("WATTCAL_KEY_FILE", str(key))
+    try:
+        this_machine.cache_clear()
+        assert "unit_id" not in this_machine()
+        assert not key.exists()
+        key.write_text("broken")
+        this_machine.cache_clear()
+        assert "unit_id" not in this_machine()
+        key.write_text(KEY.hex())
+        this_machine.cache_clear()
+        assert this_machine().get("unit_id") == unit_id(KEY)
+    finally:
+        this_machine.cache_clear()
+
+
+def test_memory_modules_turbo_and_governor(tmp_path: Path) -> None:
+    root = build(tmp_path)
+    (root / "proc/meminfo").write_text("MemTotal:       263783612 kB\nMemFree: 1 kB\n")
+    for number, size in enumerate(("32768", "32768", "0")):
+        folder = root / f"sys/devices/system/edac/mc/mc0/dimm{number}"
+        folder.mkdir(parents=True)
+        (folder / "size").write_text(size + "\n")
+    pstate = root / "sys/devices/system/cpu/intel_pstate"
+    pstate.mkdir(parents=True)
+    (pstate / "no_turbo").write_text("1\n")
+    found = fingerprint(root)
+    assert (found["memory.gib"], found["dimm.count"], found["cpu.turbo"]) == (252, 2, False)
+    (pstate / "no_turbo").unlink()
+    boost = root / "sys/devices/system/cpu/cpufreq"
+    boost.mkdir()
+    (boost / "boost").write_text("1\n")
+    assert fingerprint(root)["cpu.turbo"] is True
+
+
+def test_driver_and_vbios_come_from_the_kernel_module(tmp_path: Path) -> None:
+    root = build(tmp_path)
+    folder = root / "proc/driver/nvidia/gpus/0000:01:00.0"
+    folder.mkdir(parents=True)
+    (folder / "information").write_text(
+        "Model: \t\t NVIDIA A100-PCIE-40GB\nVideo BIOS: \t 92.00.25.00.08\nGPU UUID: GPU-1\n"
+    )
+    (root / "proc/driver/nvidia/version").write_text(
+        "NVRM version: NVIDIA UNIX x86_64 Kernel Module  550.54.15  Tue Mar  5 22:23:56 UTC 2024\n"
+    )
+    found = fingerprint(root)
+    assert (found["nvidia.driver"], found["gpu.vbios"]) == ("550.54.15", ["92.00.25.00.08"])
+    assert "GPU-1" not in str(found)
+
+
+def test_boards_without_a_name_are_named_by_their_bus_id(tmp_path: Path) -> None:
+    root = build(tmp_path)
+    for number, (vendor, kind, name) in enumerate(
+        [("0x1002", "0x030000", "Instinct MI100"), ("0x1002", "0x030000", ""),
+         ("0x10de", "0x030200", ""), ("0x8086", "0x030000", ""), ("0x1002", "0x040300", "")]
+    ):  # fmt: skip
+        folder = root / f"sys/bus/pci/devices/0000:0{number}:00.0"
+        folder.mkdir(parents=True)
+        (folder / "vendor").write_text(vendor)
+        (folder / "class").write_text(kind)
+        (folder / "device").write_text("0x73bf")
+        if name:
+            (folder / "product_name").write_text(name)
+    assert fingerprint(root)["gpu.names"] == ["PCI 10de:73bf", "Instinct MI100", "PCI 1002:73bf"]
+
+
+def test_in_a_container_the_library_is_asked_for_names(tmp_path: Path) -> None:
+    root = build(tmp_path)
+    (root / "dev").mkdir()
+    (root / "dev/nvidiactl").touch()
+    assert gpu_facts(root, lambda: ["NVIDIA H100"])["gpu.names"] == ["NVIDIA H100"]
+    assert names_by_library("libnvidia-ml-that-is-not-there.so.1") == []
+
+
+def test_names_come_from_the_library_through_ctypes(
+    tmp_path: Path, require: Callable[[str, bool, str], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    require("gcc", shutil.which("gcc") is not None, "the simulated GPU library needs gcc")
+    card = Gpu("NVIDIA A100-SXM4-40GB", "GPU-1", constant(100.0), A100)
+    library = nvml.build_library(tmp_path / "lib") / nvml.LIBRARY
+    nvml.NvmlState(tmp_path / "gpus.bin", [card.describe()] * 2).close()
+    monkeypatch.setenv("WATTCAL_NVML", str(tmp_path / "gpus.bin"))
+    assert names_by_library(str(library)) == ["NVIDIA A100-SXM4-40GB"] * 2
+
+
+def test_what_cannot_be_seen_is_said(tmp_path: Path) -> None:
+    assert blind_spots(fingerprint(build(tmp_path / "metal"))) == ()
+    virtual = fingerprint(build(tmp_path / "vm", extra=" hypervisor", dmi=False))
+    (said,) = blind_spots(virtual)
+    assert "hypervisor hides the board" in said
+    assert "dmi.board_name" in said
+    root = build(tmp_path / "pod")
+    (root / "var/run/secrets/kubernetes.io").mkdir(parents=True)
+    (said,) = blind_spots(fingerprint(root))
+    assert said.startswith("A container shows the host's")
+    (said,) = blind_spots(fingerprint(build(tmp_path / "arm", dmi=False)))
+    assert said.startswith("The kernel does not show dmi.sys_vendor")

@@ -18,7 +18,8 @@ ROOMS: dict[str, set[str]] = {
     "errors": set(),
     "_version": set(),
     "_profile": {"machine", "profile", "toolfiles"},  # the private half of `profile`
-    "machine": set(),
+    "gpus": set(),
+    "machine": {"gpus", "keyed"},
     "grain": set(),
     "keyed": set(),
     "toolfiles": {"grain"},
