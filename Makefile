@@ -76,3 +76,7 @@ peers: .venv-peers/.installed  ## CarbonTracker and Zeus, in an environment of t
 	.venv-peers/bin/python -m pip install --quiet $$($(PYTHON) -c 'import tomllib; print(*tomllib.load( \
 		open("pyproject.toml", "rb"))["project"]["optional-dependencies"]["peers"])')
 	touch $@
+
+.PHONY: conformance
+conformance: install peers  ## the released energy tools against counters of known energy (ten minutes)
+	$(BIN)/wattcal conformance all --peers .venv-peers -o datasets/conformance-$$(date -u +%F)

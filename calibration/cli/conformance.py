@@ -138,6 +138,8 @@ def _word(outcome: dict[str, Any] | None) -> str:
         return "refused"
     if outcome["error"]:
         return "failed"
+    if not outcome["figures"]:
+        return "-"
     energies = [f for f in outcome["figures"] if f["quantity"] == "energy_j"] or [
         f for f in outcome["figures"] if f["quantity"] == "power_w"
     ]

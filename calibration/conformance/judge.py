@@ -264,6 +264,9 @@ def _left_out(scenario: Scenario, outcome: Outcome, truth: Truth, check: Check) 
     value, claim = check.reported, check.claim
     if value is None or len(claim.parts) < 2 or not check.true:
         return None
+    if value == 0:
+        present = sorted(claim.parts & set(scenario.truths))
+        return f"{' and '.join(present)} {'is' if len(present) == 1 else 'are'} left out"
     window = outcome.windows_ns[check.window]
     whole = truth_of(scenario, claim.parts)
     for part in sorted(claim.parts & set(scenario.truths)):
