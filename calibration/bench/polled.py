@@ -9,6 +9,7 @@ from ..estimators import Estimator
 from ..instruments import DriverError, Meter, Reading, Transient, TransportError
 from ..recording.streams import StreamWriter
 from ..recording.writer import RunWriter
+from .costs import Child, Jitter
 from .outage import Outage
 from .port import MeterPort
 from .schedule import Schedule
@@ -28,6 +29,7 @@ class _Ticking:
     ) -> None:
         self.stream, self.faults = stream, 0
         self.watts = LiveWatts(sink.descriptor)
+        self.jitter = Jitter()
         self._sink = sink
         self._schedule = Schedule(begin_ns, max(round(cadence_s * 1e9), 1))
         self._expected = 0
@@ -49,7 +51,9 @@ class _Ticking:
                 len(missed) - _MISSED_ROWS,
             )
             self._missed.over(now_ns)
-        if 2 * (now_ns - self._schedule.tick_ns(tick)) > self._schedule.cadence_ns:
+        off_ns = now_ns - self._schedule.tick_ns(tick)
+        self.jitter.add(off_ns / 1e9)
+        if 2 * off_ns > self._schedule.cadence_ns:
             self._late.happened(now_ns, "Asked more than half a cadence after its time.")
         self._expected = tick + 1
         return True
@@ -80,6 +84,8 @@ class _Ticking:
 class PolledSampler:
     """Asks an estimator that reads counters of the host."""
 
+    child: Child | None = None
+
     def __init__(
         self, estimator: Estimator, sink: StreamWriter, writer: RunWriter, begin_ns: int
     ) -> None:
@@ -103,6 +109,11 @@ class PolledSampler:
     def watts(self) -> LiveWatts:
         """Return what it reads at present."""
         return self._ticking.watts
+
+    @property
+    def jitter(self) -> Jitter:
+        """Return how long after its ticks it was asked."""
+        return self._ticking.jitter
 
     def step(self, now_ns: int) -> int:
         """Take a reading if one is due."""
@@ -129,6 +140,8 @@ class PolledSampler:
 
 class MeterSampler:
     """Asks a polled meter, and opens it again when it has vanished."""
+
+    child: Child | None = None
 
     def __init__(
         self,
@@ -161,6 +174,11 @@ class MeterSampler:
     def watts(self) -> LiveWatts:
         """Return what it reads at present."""
         return self._ticking.watts
+
+    @property
+    def jitter(self) -> Jitter:
+        """Return how long after its ticks it was asked."""
+        return self._ticking.jitter
 
     def step(self, now_ns: int) -> int:
         """Take a reading if one is due."""

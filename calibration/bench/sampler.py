@@ -11,18 +11,14 @@ from __future__ import annotations
 
 from typing import Protocol
 
+from .costs import Observed
 from .watts import LiveWatts
 
 __all__ = ["Sampler"]
 
 
-class Sampler(Protocol):
+class Sampler(Observed, Protocol):
     """What the recorder's threads run."""
-
-    @property
-    def stream(self) -> str:
-        """Return the name of its stream."""
-        ...
 
     @property
     def faults(self) -> int:

@@ -13,27 +13,23 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Final, cast
+from typing import Final
 
-from ..estimators import Estimator, PushedEstimator
-from ..instruments import Meter, StreamingMeter
 from ..plans import IDLE, Due, Plan, due
 from ..recording.documents import Fault, Step
-from ..recording.writer import ExitStatus, RunWriter, StreamWriter
+from ..recording.writer import ExitStatus, RunWriter
 from ..workloads import Load, WorkloadRunner
-from .describe import MeterNotes, descriptor_from_meter, identity_of, is_streaming
+from .costs import Ledger
+from .describe import MeterNotes, descriptor_from_meter, identity_of
 from .interrupts import Interrupts
-from .polled import MeterSampler, PolledSampler
-from .pushed import PushedSampler
+from .made import AnyEstimator, AnyMeter, sampler_of_estimator, sampler_of_meter
 from .sampler import Sampler
-from .streamed import StreamSampler
+from .steady import Steadiness
 from .threads import SamplerThread
 from .warm_up import WarmUp
+from .watts import LiveWatts
 
 __all__ = ["AnyEstimator", "AnyMeter", "Snapshot", "record"]
-
-AnyMeter = Meter | StreamingMeter
-AnyEstimator = Estimator | PushedEstimator
 
 _FRAME_S: Final = 0.25
 _LOOK_S: Final = 0.1
@@ -45,6 +41,9 @@ class Snapshot:
 
     `index` is the step's number, -1 while the machine warms up (`workload` is `None` then).
     `watts` holds what each source reads (NaN: nothing yet), `faults` how many rows failed.
+    `step_left_s` is what is left of the present step, s. The first source's power has held one
+    level for `level_s` and drifts by `slope_per_min` of it a minute (NaN: not known yet), which is
+    `steady` or not. `trouble` says what is wrong with the disk.
     """
 
     t_s: float
@@ -55,6 +54,11 @@ class Snapshot:
     level: float | None
     watts: Mapping[str, float]
     faults: Mapping[str, int]
+    step_left_s: float
+    level_s: float
+    slope_per_min: float
+    steady: bool
+    trouble: str | None
 
 
 def record(
@@ -152,6 +156,8 @@ class _Session:
         self._took_s: dict[int, float] = {}
         self._warm_up: WarmUp | None = None
         self._shown_s = -math.inf
+        self._steadiness = Steadiness(0.0, 0.0)
+        self._ledger = Ledger(writer, now_ns)
 
     def open(
         self,
@@ -193,10 +199,10 @@ class _Session:
         begin_ns, now_ns = self.now_ns(), self.now_ns
         self.samplers = [
             *(
-                _of_meter(m, sink, self.writer, begin_ns, again, now_ns)
+                sampler_of_meter(m, sink, self.writer, begin_ns, again, now_ns)
                 for m, sink, again in metered
             ),
-            *(_of_estimator(e, sink, self.writer, begin_ns) for e, sink in estimated),
+            *(sampler_of_estimator(e, sink, self.writer, begin_ns) for e, sink in estimated),
         ]
         self.start_sources()
 
@@ -221,8 +227,11 @@ class _Session:
                 self._step = now, self.now_ns()
                 warming = now.step.purpose == "warm-up"
                 self._warm_up = WarmUp(self.plan.settle_s) if warming else None
+                self._steadiness = self._new_steadiness()
                 self._shown_s = -math.inf  # whoever looks on learns of a change at once
-            self._show(t_s, now)
+            if self._on_progress is not None:
+                self._show(t_s, now, self._on_progress)
+            self._ledger.write(self._spent())
             if now.step is not None and self._is_done(now, workloads):
                 self._took_s[now.index] = now.since_s
                 continue
@@ -236,8 +245,22 @@ class _Session:
         """Whether the present step may end early: its program has, or the machine is warm."""
         if self._warm_up is None:
             return workloads.ended
-        shown = next((s.watts.value for s in self.samplers if s.watts.shown), None)
-        return self._warm_up.look(now.since_s, shown)
+        shown = self._first
+        return self._warm_up.look(now.since_s, None if shown is None else shown.value)
+
+    @property
+    def _first(self) -> LiveWatts | None:
+        """The source that says how steady the machine is: the first one that reads watts."""
+        return next((s.watts for s in self.samplers if s.watts.shown), None)
+
+    def _new_steadiness(self) -> Steadiness:
+        resolution_w = 0.0 if self._first is None else self._first.resolution_w
+        return Steadiness(self.plan.settle_s, 2 * resolution_w)
+
+    def _spent(self) -> list[tuple[Sampler, float]]:
+        """Return every sampler with the processor time of its thread, s."""
+        spent = [t.cpu_s for t in self._threads] or [0.0] * len(self.samplers)
+        return list(zip(self.samplers, spent, strict=True))
 
     def end_step(self, workloads: Load) -> None:
         """Stop what runs and write down what it did; a step that was cut short says so."""
@@ -287,6 +310,8 @@ class _Session:
             thread.join()
         for sampler in self.samplers:
             sampler.finish(self.now_ns())
+        if self.samplers:
+            self._ledger.write(self._spent(), at_once=True)
 
     def raise_failure(self) -> None:
         """Raise what a thread could not live with."""
@@ -300,45 +325,28 @@ class _Session:
     def _fatal(self) -> BaseException | None:
         return next((t.fatal for t in self._threads if t.fatal is not None), None)
 
-    def _show(self, t_s: float, now: Due) -> None:
-        if self._on_progress is None or t_s - self._shown_s < _FRAME_S:
+    def _show(self, t_s: float, now: Due, view: Callable[[Snapshot], None]) -> None:
+        if t_s - self._shown_s < _FRAME_S:
             return
         self._shown_s = t_s
+        first = self._first
+        self._steadiness.look(now.since_s, None if first is None else first.value)
+        self._ledger.show(lambda: view(self._snapshot(t_s, now)))
+
+    def _snapshot(self, t_s: float, now: Due) -> Snapshot:
         shown = [s for s in self.samplers if s.watts.shown]
-        self._on_progress(
-            Snapshot(
-                t_s=t_s,
-                total_s=self.plan.total_s,
-                index=now.index,
-                steps=len(self.plan.steps),
-                workload=None if now.step is None else now.step.workload,
-                level=None if now.step is None else now.step.level,
-                watts={
-                    s.stream: math.nan if s.watts.value is None else s.watts.value for s in shown
-                },
-                faults={s.stream: s.faults for s in self.samplers},
-            )
+        return Snapshot(
+            t_s=t_s,
+            total_s=self.plan.total_s,
+            index=now.index,
+            steps=len(self.plan.steps),
+            workload=None if now.step is None else now.step.workload,
+            level=None if now.step is None else now.step.level,
+            watts={s.stream: math.nan if s.watts.value is None else s.watts.value for s in shown},
+            faults={s.stream: s.faults for s in self.samplers},
+            step_left_s=now.left_s,
+            level_s=self._steadiness.level_s,
+            slope_per_min=self._steadiness.slope_per_min,
+            steady=self._steadiness.steady,
+            trouble=self.writer.keeper.trouble,
         )
-
-
-def _of_meter(
-    meter: AnyMeter,
-    sink: StreamWriter,
-    writer: RunWriter,
-    begin_ns: int,
-    reopen: Callable[[], AnyMeter] | None,
-    now_ns: Callable[[], int],
-) -> Sampler:
-    if is_streaming(meter):
-        again = cast("Callable[[], StreamingMeter] | None", reopen)
-        return StreamSampler(meter, sink, writer, now_ns=now_ns, reopen=again)
-    polled = cast("Callable[[], Meter] | None", reopen)
-    return MeterSampler(cast("Meter", meter), sink, writer, begin_ns, now_ns=now_ns, reopen=polled)
-
-
-def _of_estimator(
-    estimator: AnyEstimator, sink: StreamWriter, writer: RunWriter, begin_ns: int
-) -> Sampler:
-    if hasattr(estimator, "drain"):
-        return PushedSampler(cast("PushedEstimator", estimator), sink, writer, begin_ns)
-    return PolledSampler(estimator, sink, writer, begin_ns)

@@ -10,6 +10,7 @@ import numpy as np
 from ..instruments import Block, DriverError, StreamingMeter, Transient
 from ..recording.streams import StreamWriter
 from ..recording.writer import RunWriter
+from .costs import Child, Jitter
 from .outage import Outage
 from .port import MeterPort
 from .watts import LiveWatts
@@ -24,6 +25,9 @@ class StreamSampler:
 
     `step` waits for a block; its thread does nothing else.
     """
+
+    child: Child | None = None
+    jitter: Jitter | None = None
 
     def __init__(
         self,

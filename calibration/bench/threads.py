@@ -26,6 +26,7 @@ class SamplerThread(threading.Thread):
     def __init__(self, sampler: Sampler, writer: RunWriter, halt: threading.Event) -> None:
         super().__init__(name=f"wattcal-{sampler.stream}", daemon=True)
         self.fatal: RunError | None = None
+        self.cpu_s = 0.0
         self._sampler, self._writer, self._halt = sampler, writer, halt
 
     def run(self) -> None:
@@ -37,6 +38,7 @@ class SamplerThread(threading.Thread):
                 if wait_s > 0 and self._halt.wait(wait_s):
                     return
                 next_ns = self._sampler.step(time.monotonic_ns())
+                self.cpu_s = time.thread_time()
         except RunError as error:
             self.fatal = error
         except Exception as error:

@@ -17,7 +17,7 @@ _FIRST: Final = ("_total", "_package")
 class LiveWatts:
     """Follows one channel: a power as it is, a counter by its difference over half a second.
 
-    `value` is in watts, `None` until there is one.
+    `value` is in watts, `None` until there is one; `resolution_w` is 0 where it is not known.
     """
 
     def __init__(self, descriptor: Descriptor) -> None:
@@ -27,6 +27,7 @@ class LiveWatts:
         counters.sort(key=lambda c: not (c.input or "").endswith(_FIRST))
         self._power = power[0] if power else None
         self._counter = counters[0].name if counters else None
+        self.resolution_w = max((c.resolution or 0.0 for c in channels if c.unit == "W"), default=0)
         self._before: tuple[int, float] | None = None
         self.value: float | None = None
 

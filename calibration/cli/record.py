@@ -6,11 +6,10 @@ import argparse
 import contextlib
 import sys
 import time
-from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from ..errors import InputError, RunError
 from .help import Help
@@ -154,6 +153,7 @@ def carry_out(arguments: argparse.Namespace) -> tuple[Path, bool, float]:
     from ..machine import this_machine
     from ..plans import find_plan, to_mapping
     from ..recording.writer import RunWriter, new_start
+    from .live import LiveView
 
     plan = (
         _plan_of(arguments.workload)
@@ -188,7 +188,8 @@ def carry_out(arguments: argparse.Namespace) -> tuple[Path, bool, float]:
         path = arguments.output or Path("runs") / f"{stamp}-{start.uid[:8]}"
         interrupted = False
         began_s = time.monotonic()
-        with _progress(plan, show=not arguments.headless) as update:
+        with LiveView(f"recording {plan.name}") as view:
+            watched = view.shown and not arguments.headless
             writer = RunWriter.create(path, start=start)
             with contextlib.suppress(KeyboardInterrupt), writer:
                 interrupted = True
@@ -197,7 +198,7 @@ def carry_out(arguments: argparse.Namespace) -> tuple[Path, bool, float]:
                     meters,
                     estimators,
                     writer,
-                    on_progress=update,
+                    on_progress=view.update if watched else None,
                     boundary=arguments.boundary,
                     reopen={n: partial(_opened, a) for n, a in addresses.items()},
                     known=sources.known,
@@ -307,20 +308,6 @@ def _session(name: str) -> str:
 def _versions(estimators: list[AnyEstimator]) -> dict[str, str]:
     """Return the versions of tools that run in processes of their own."""
     return {type(e).__name__.lower(): str(e.version) for e in estimators if hasattr(e, "version")}
-
-
-@contextlib.contextmanager
-def _progress(plan: Plan, *, show: bool) -> Iterator[Callable[[Any], None] | None]:
-    from .output import Progress
-
-    if not show:
-        yield None
-        return
-    bar = Progress(f"recording {plan.name}", plan.total_s)
-    try:
-        yield lambda snapshot: bar.update(snapshot.t_s)
-    finally:
-        bar.close()
 
 
 def meters_lost(path: Path) -> bool:

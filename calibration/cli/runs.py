@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from .help import Help
 from .needs_lab import needs_lab
+from .run_costs import cost_document, cost_lines
 
 if TYPE_CHECKING:
     from ..recording.reader import Run
@@ -237,6 +238,7 @@ def _document(run: Run) -> dict[str, Any]:
             {"stream": f.stream, "code": f.code, "message": f.message, "count": f.count}
             for f in run.faults
         ],
+        "cost": cost_document(run.cost),
         "notes": list(run.notes),
     }
 
@@ -331,6 +333,8 @@ def _print_run(document: dict[str, Any]) -> None:
         )
         print(table(header, rows, right="lllrrrrrr"))
     _print_steps(document["steps"])
+    if document["cost"] is not None:
+        print("", *cost_lines(document["cost"]), sep="\n")
     for fault in document["faults"]:
         print(f"fault {fault['code']} ({fault['count']}): {fault['message']}")
     for note in document["notes"]:

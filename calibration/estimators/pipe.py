@@ -67,6 +67,9 @@ class ToolProcess:
             bufsize=0,
             env=environment,
         )
+        # Where memory runs out, the kernel takes the tool and not the recorder (proc(5)).
+        with contextlib.suppress(OSError):
+            Path(f"/proc/{self.process.pid}/oom_score_adj").write_text("1000")
         try:
             self._say(config)
             self.ready: Mapping[str, Any] = self._wait_until_ready(start_timeout_s)
@@ -152,7 +155,15 @@ class ToolProcess:
             return False
         *lines, self._pending = (self._pending + piece).split(b"\n")
         for line in lines:
-            self._understand(json.loads(line))
+            try:
+                said = json.loads(line)
+            except ValueError:
+                self.close()
+                raise EstimatorError(
+                    f"Expected {self._name} to send JSON lines; it sent {line[:80]!r} and was "
+                    "ended."
+                ) from None
+            self._understand(said)
         return True
 
     def _understand(self, said: Mapping[str, Any]) -> None:

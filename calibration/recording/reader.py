@@ -22,7 +22,19 @@ import pyarrow.parquet as pq
 from ..errors import RunError
 from .columns import complete_batches
 from .device_clock import device_instants
-from .documents import ChannelInfo, Clock, Derived, Descriptor, Fault, Start, Step, Stop, from_json
+from .documents import (
+    ChannelInfo,
+    Clock,
+    Cost,
+    Derived,
+    Descriptor,
+    Document,
+    Fault,
+    Start,
+    Step,
+    Stop,
+    from_json,
+)
 from .seal import arrows_path, parquet_path
 from .units import si_factor
 
@@ -65,7 +77,8 @@ class Series:
 class Run:
     """A recording: its documents, and its samples on demand.
 
-    `stop` is `None` while the run is not sealed; `notes` says what had to be skipped.
+    `stop` is `None` while the run is not sealed; `notes` says what had to be skipped. `cost` is the
+    last word on what the observation cost.
     """
 
     path: Path
@@ -74,6 +87,7 @@ class Run:
     clocks: tuple[Clock, ...]
     steps: tuple[Step, ...]
     faults: tuple[Fault, ...]
+    cost: Cost | None
     stop: Stop | None
     notes: tuple[str, ...] = ()
 
@@ -201,6 +215,7 @@ def read_run(path: Path | str) -> Run:
         clocks=tuple(d for d in documents if isinstance(d, Clock)),
         steps=tuple(d for d in documents if isinstance(d, Step)),
         faults=tuple(d for d in documents if isinstance(d, Fault)),
+        cost=next((d for d in reversed(documents) if isinstance(d, Cost)), None),
         stop=stop,
         notes=notes,
     )
@@ -208,7 +223,7 @@ def read_run(path: Path | str) -> Run:
 
 def parse_log(
     log: Path,
-) -> tuple[list[Start | Descriptor | Clock | Step | Fault | Stop], tuple[str, ...]]:
+) -> tuple[list[Document], tuple[str, ...]]:
     """Return the documents of a `run.jsonl`, and a note for each line that had to be skipped.
 
     A recorder that dies may leave its last line unterminated; a repair ends that line and goes on

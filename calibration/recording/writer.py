@@ -9,25 +9,22 @@ from __future__ import annotations
 
 import contextlib
 import json
-import sys
 import threading
 import time
-import uuid
 from collections import deque
-from collections.abc import Callable, Mapping
-from importlib import metadata
+from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Final, Literal, Self
+from typing import Final, Literal, Self
 
-from .._version import VERSION
 from ..errors import CalibrationError, RunError
 from .clocks import read_clocks
 from .columns import check_names
-from .documents import Clock, Descriptor, Document, Fault, Start, Step, Stop, to_json
+from .documents import Clock, Cost, Descriptor, Document, Fault, Start, Step, Stop, to_json
 from .files import AppendFile, DirectoryLock, is_locked, sync_directory
 from .keeper import Keeper
 from .seal import arrows_path, seal_stream
+from .start import new_start
 from .streams import StreamWriter
 
 __all__ = ["RunWriter", "StreamWriter", "new_start"]
@@ -37,47 +34,6 @@ ExitStatus = Literal["success", "abort", "fail"]
 # Documents have this many bytes set aside: a full disk must not keep a run from saying so.
 _RESERVE: Final = 1 << 16
 _LINES_AT_MOST: Final = 10_000  # that may wait while the disk refuses
-# Import name -> distribution, for the libraries whose version can change a recording.
-_LIBRARIES: Final = {
-    "numpy": "numpy",
-    "pyarrow": "pyarrow",
-    "pandas": "pandas",
-    "serial": "pyserial",
-    "psutil": "psutil",
-    "codecarbon": "codecarbon",
-    "pynvml": "nvidia-ml-py",
-}
-
-
-def new_start(
-    data_kind: Literal["measured", "simulated"],
-    session: str,
-    *,
-    plan: Mapping[str, Any] | None = None,
-    seed: int | None = None,
-    machine: Mapping[str, Any] | None = None,
-    note: str | None = None,
-    source: Mapping[str, Any] | None = None,
-    versions: Mapping[str, str] | None = None,
-    setup: Mapping[str, Any] | None = None,
-) -> Start:
-    """Return the head of a new run: a fresh uid, the time, the versions of the loaded libraries.
-
-    `versions` adds those of tools that run in processes of their own; `setup` is the bench's.
-    """
-    return Start(
-        uid=uuid.uuid4().hex,
-        t_wall_ns=time.time_ns(),
-        data_kind=data_kind,
-        session=session,
-        plan=plan,
-        seed=seed,
-        machine=dict(machine or {}),
-        versions={**_versions(), **(versions or {})},
-        note=note,
-        source=source,
-        setup=dict(setup or {}),
-    )
 
 
 def _ending(error: BaseException | None) -> tuple[ExitStatus, str | None]:
@@ -86,17 +42,6 @@ def _ending(error: BaseException | None) -> tuple[ExitStatus, str | None]:
     if isinstance(error, KeyboardInterrupt):
         return "abort", "interrupted"
     return "fail", f"{type(error).__name__}: {error}"
-
-
-def _versions() -> dict[str, str]:
-    found = {"python": sys.version.split()[0], "wattcal": VERSION}
-    for module, distribution in _LIBRARIES.items():
-        if module in sys.modules:
-            try:
-                found[distribution] = metadata.version(distribution)
-            except metadata.PackageNotFoundError:
-                found[distribution] = "unknown"
-    return found
 
 
 class RunWriter:
@@ -209,6 +154,10 @@ class RunWriter:
     def step(self, step: Step) -> None:
         """Write what the workload was told and what it did."""
         self._write(step)
+
+    def cost(self, cost: Cost) -> None:
+        """Write what the observation cost so far."""
+        self._write(cost)
 
     def fault(self, fault: Fault) -> None:
         """Write an event that went wrong."""

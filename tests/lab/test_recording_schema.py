@@ -13,9 +13,11 @@ import pytest
 from calibration.recording.documents import (
     ChannelInfo,
     Clock,
+    Cost,
     Derived,
     Descriptor,
     Fault,
+    SourceCost,
     Start,
     Step,
     Stop,
@@ -35,13 +37,14 @@ def validator() -> jsonschema.Draft202012Validator:
 
 
 @pytest.mark.parametrize(
-    "kind", [Start, Descriptor, Clock, Step, Fault, Stop, ChannelInfo, Derived]
+    "kind", [Start, Descriptor, Clock, Step, Fault, Cost, Stop, ChannelInfo, Derived, SourceCost]
 )
 def test_the_schema_knows_exactly_the_fields_of_the_documents(kind: Any) -> None:
-    name = {ChannelInfo: "channel", Derived: "derived"}.get(kind) or kind.type
+    parts = {ChannelInfo: "channel", Derived: "derived", SourceCost: "source_cost"}
+    name = parts.get(kind) or kind.type
     definition = SCHEMA["$defs"][name]
     own = {f.name for f in fields(kind)}
-    expected = own if kind in (ChannelInfo, Derived) else own | {"type"}
+    expected = own if kind in parts else own | {"type"}
     assert set(definition["properties"]) == expected
     assert set(definition["required"]) == expected
     assert definition["additionalProperties"] is False
@@ -72,6 +75,9 @@ def test_a_run_fits_line_by_line(tmp_path: Path) -> None:
         run.open_stream(descriptor)
         run.step(Step(index=0, workload="idle", level=0.0, t_start_ns=0, t_end_ns=1))
         run.fault(Fault(stream=None, code="x", message="m", t_opened_ns=0))
+        spent = {"process_cpu_s": 1.0, "writer_cpu_s": 0.1, "plan_cpu_s": 0.1, "view_cpu_s": 0.0}
+        source = SourceCost(stream="a", cpu_s=0.1, child_cpu_s=0.5, child_rss_bytes=1)
+        run.cost(Cost(t_ns=1, elapsed_s=1.0, sources=(source,), **spent))
     lines = (tmp_path / "run" / "run.jsonl").read_text().splitlines()
     assert {json.loads(line)["type"] for line in lines} == {
         "start",
@@ -79,6 +85,7 @@ def test_a_run_fits_line_by_line(tmp_path: Path) -> None:
         "clock",
         "step",
         "fault",
+        "cost",
         "stop",
     }
     for line in lines:
