@@ -64,6 +64,14 @@ meters-table: install  ## write the catalogue of meters into README.md
 fuzz: install  ## 10 million bytes that no meter sends through every wire format (minutes)
 	PYTHONPATH=. $(BIN)/python -m tests.wire.fuzz
 
+.PHONY: soak
+soak: install  ## 200 kills of a recorder, ten minutes at 20 kHz, memory over two days (20 minutes)
+	$(BIN)/python -m tests.lab.soak
+
+.PHONY: recording-speed
+recording-speed: install  ## rows to disk and back beside pandas CSV and Parquet; processor time, jitter
+	$(BIN)/python benchmarks/recording.py
+
 .PHONY: meter-speed
 meter-speed: install  ## what reading costs: a PowerSensor3 at 20 kHz, an exchange of Modbus (three minutes)
 	PYTHONPATH=. $(BIN)/python benchmarks/meter_speed.py

@@ -252,6 +252,12 @@ def _check_workloads(plan: Plan) -> None:
 
 
 def _check_free(path: Path) -> None:
+    from ..recording.files import is_locked
+
+    if is_locked(path):
+        raise RunError(
+            f"{path}: another process is recording into this directory; choose another one."
+        )
     if path.exists() and (not path.is_dir() or any(path.iterdir())):
         raise RunError(f"Expected {path} to be new or empty; it is not. Choose another directory.")
 
