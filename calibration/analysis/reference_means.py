@@ -49,7 +49,8 @@ def reference_means(
     `analysis.correlated.steady_means` of their meter windows, pooled over the run: the scatter with
     its correlation in time, and what the resolution leaves, which does not average out where a
     steady signal repeats the same count (GUM F.2.2.1). A register's resolution is in its two
-    readings, q/√6, over the time between them, and not shared. Windows cut from a run without
+    readings, q/√6, over the time between them, and not shared; so is what is not known of the
+    instants of these readings. Windows cut from a run without
     marks are not steady: their scatter is load, which the inputs see as well. They carry the
     resolution only, and the fit finds the rest as lack of fit. Where the meter looks at part of
     the time only, `aliasing_u_w` joins both.
@@ -77,5 +78,8 @@ def reference_means(
         common = np.full(duration.size, means.quantisation_w)
     if counter:
         u_w = np.hypot(u_w, resolution / math.sqrt(6) / duration)
+        # The instant of a reading lies between request and reply: rectangular, twice.
+        u_t_s = float(np.median(meter.t_half_width_ns)) / _NS / math.sqrt(3)
+        u_w = np.hypot(u_w, math.sqrt(2) * u_t_s / duration * np.abs(power))
     u_w = np.hypot(u_w, aliasing_u_w(window_w, meter.channel.observed_share))
     return ReferenceMeans(power, u_w, duration, start, times, common)

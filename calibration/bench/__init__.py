@@ -2,8 +2,10 @@
 
 from .ambient import PLAUSIBLE_C, AmbientSensor
 from .describe import MeterNotes, descriptor_from_meter, identity_of
+from .display import Display, parse_display
 from .interrupts import Interrupts
 from .lab import Lab, LabMachine, LabMeter, read_lab, same_serial
+from .manual import Console, ManualMeter, Terminal
 from .session import AnyEstimator, AnyMeter, Snapshot, record
 
 __all__ = [
@@ -11,14 +13,19 @@ __all__ = [
     "AmbientSensor",
     "AnyEstimator",
     "AnyMeter",
+    "Console",
+    "Display",
     "Interrupts",
     "Lab",
     "LabMachine",
     "LabMeter",
+    "ManualMeter",
     "MeterNotes",
     "Snapshot",
+    "Terminal",
     "descriptor_from_meter",
     "identity_of",
+    "parse_display",
     "read_lab",
     "record",
     "same_serial",

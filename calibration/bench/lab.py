@@ -12,6 +12,12 @@
     certificate = {id = "K-2217", issuer = "A Lab", issued = 2026-03-01, due = 2027-03-01}
     correction = {gain = 1.0021, u_gain = 0.0004, offset_w = -0.05, u_offset_w = 0.02}
 
+    [[meter]]
+    name = "plug"
+    address = "manual"                      # somebody reads its display
+    display = "0.1W"                        # its step
+    accuracy = {of_reading = 0.02, absolute = 0.5, source = "the maker's leaflet"}
+
     [[machine]]
     name = "node7"
     full_w = 420                            # the most it can draw
@@ -35,6 +41,7 @@ from typing import Any, Final
 
 from ..errors import InputError
 from ..recording.toml_table import Table
+from .display import parse_display
 
 __all__ = [
     "Certificate",
@@ -86,7 +93,11 @@ class Correction:
 
 @dataclass(frozen=True, slots=True)
 class LabMeter:
-    """One meter of the laboratory."""
+    """One meter of the laboratory.
+
+    `display` is the step of a meter that somebody reads, `accuracy` the limit of error by its data
+    sheet (`of_reading`, `absolute` in W, `source`); a meter with a driver knows both itself.
+    """
 
     name: str
     address: str
@@ -96,6 +107,8 @@ class LabMeter:
     range_w: float | None
     certificate: Certificate | None
     correction: Correction | None
+    display: str | None = None
+    accuracy: Mapping[str, Any] | None = None
 
     def traceability(self, today: date) -> dict[str, Any]:
         """Return what a run says of the meter's standing: level, certificate, correction."""
@@ -215,9 +228,39 @@ def _meter(table: Table) -> LabMeter:
         range_w=table.positive("range_w", None),
         certificate=_certificate(table),
         correction=_correction(table),
+        display=table.text("display", None),
+        accuracy=_accuracy(table),
     )
     table.done()
+    if address == "manual":
+        if meter.display is None:
+            raise InputError(
+                f"{table.where}: a meter that somebody reads needs its display's step, such as "
+                'display = "0.1W".'
+            )
+        try:
+            parse_display(meter.display)
+        except InputError as error:
+            raise InputError(f"{table.where}, display: {error}") from None
+    elif meter.display is not None or meter.accuracy is not None:
+        raise InputError(
+            f"{table.where}: display and accuracy belong to a meter that somebody reads (address = "
+            f'"manual"); {address} knows its own.'
+        )
     return meter
+
+
+def _accuracy(meter: Table) -> dict[str, Any] | None:
+    table: Table | None = meter.table("accuracy", None)
+    if table is None:
+        return None
+    found = {"of_reading": table.positive("of_reading"), "source": table.text("source")}
+    if "absolute" in table:
+        found["absolute"] = table.positive("absolute")
+    table.done()
+    if found["of_reading"] >= _MOST_GAIN:
+        raise table.wrong("of_reading", "a fraction such as 0.02 for 2 %")
+    return found
 
 
 def _certificate(meter: Table) -> Certificate | None:

@@ -17,12 +17,13 @@ from typing import Final
 
 from ..plans import IDLE, Due, Plan, due
 from ..recording.documents import Fault, Step
-from ..recording.writer import ExitStatus, RunWriter
+from ..recording.writer import ExitStatus, RunWriter, StreamWriter
 from ..workloads import Load, WorkloadRunner
 from .costs import Ledger
-from .describe import MeterNotes, descriptor_from_meter, identity_of
+from .describe import UNTRACED, MeterNotes, descriptor_from_meter, identity_of
 from .interrupts import Interrupts
 from .made import AnyEstimator, AnyMeter, sampler_of_estimator, sampler_of_meter
+from .manual import ManualMeter
 from .sampler import Sampler
 from .steady import Steadiness
 from .threads import SamplerThread
@@ -74,12 +75,14 @@ def record(
     cadence_s: Mapping[str, float] | None = None,
     cores: int | None = None,
     known: Mapping[str, MeterNotes] | None = None,
+    manual: ManualMeter | None = None,
 ) -> None:
     """Carry out a plan, record every source meanwhile, and seal the run.
 
     `meters` are open, by the name of their stream; `reopen` says how one is opened again when its
     port has vanished (without, it stays away). `cadence_s` overrides how often a meter is asked;
-    `known` holds what the laboratory has written down of a meter, by its stream.
+    `known` holds what the laboratory has written down of a meter, by its stream. `manual` is a
+    meter whose display somebody reads.
     `on_progress` is called in this thread when a step begins and four times a second. `stop` ends
     the recording early from another thread. Whoever opened meters and estimators
     closes them.
@@ -92,6 +95,7 @@ def record(
     """
     with Interrupts() as interrupts:
         session = _Session(plan, writer, on_progress, stop or threading.Event(), interrupts)
+        session.manual = manual
         try:
             with WorkloadRunner(plan.workloads, cores=cores) as workloads:
                 try:
@@ -158,6 +162,9 @@ class _Session:
         self._shown_s = -math.inf
         self._steadiness = Steadiness(0.0, 0.0)
         self._ledger = Ledger(writer, now_ns)
+        self.manual: ManualMeter | None = None
+        self._manual_sink: StreamWriter | None = None
+        self._waited_ns = 0
 
     def open(
         self,
@@ -196,6 +203,14 @@ class _Session:
             )
             for estimator in estimators
         ]
+        if self.manual is not None:
+            notes = known.get(self.manual.stream, MeterNotes())
+            self._manual_sink = self.writer.open_stream(
+                self.manual.descriptor(
+                    notes.boundary or boundary, notes.identity, notes.traceability or UNTRACED
+                ),
+                windows=self.manual.windows,
+            )
         begin_ns, now_ns = self.now_ns(), self.now_ns
         self.samplers = [
             *(
@@ -216,10 +231,11 @@ class _Session:
         """Tell the machine what is due until the plan is over or somebody stops it."""
         begin_ns = self.now_ns()
         while True:
-            t_s = (self.now_ns() - begin_ns) / 1e9
+            t_s = (self.now_ns() - begin_ns - self._waited_ns) / 1e9
             now = due(self.plan, t_s, self._took_s)
             if now is None or self._must_stop():
                 self.stopped = now is not None
+                self.end_step(workloads)
                 break
             if now.step is not None and (self._step is None or self._step[0].index != now.index):
                 self.end_step(workloads)
@@ -229,8 +245,10 @@ class _Session:
                 self._warm_up = WarmUp(self.plan.settle_s) if warming else None
                 self._steadiness = self._new_steadiness()
                 self._shown_s = -math.inf  # whoever looks on learns of a change at once
+                self._begin_by_hand()
             if self._on_progress is not None:
                 self._show(t_s, now, self._on_progress)
+            self._look_by_hand(now.left_s)
             self._ledger.write(self._spent())
             if now.step is not None and self._is_done(now, workloads):
                 self._took_s[now.index] = now.since_s
@@ -240,6 +258,37 @@ class _Session:
     def pause(self, seconds: float) -> None:
         """Let time pass, unless somebody stops the recording."""
         self._stop.wait(seconds)
+
+    def _by_hand(self) -> ManualMeter | None:
+        """Return the meter that somebody reads, if the present step is one that counts."""
+        if self.manual is None or self._step is None:
+            return None
+        step = self.plan.steps[self._step[0].index]
+        return self.manual if step.purpose == "measure" else None
+
+    def _begin_by_hand(self) -> None:
+        meter = self._by_hand()
+        if meter is not None and self._step is not None:
+            number = self._step[0].index
+            step = self.plan.steps[number]
+            level = None if step.workload == IDLE else step.level
+            name = step.workload if level is None else f"{step.workload} {level:g}"
+            label = f"step {number + 1} of {len(self.plan.steps)}, {name}"
+            meter.begin(label, step.workload, level)
+
+    def _look_by_hand(self, left_s: float) -> None:
+        meter = self._by_hand()
+        if meter is not None and self._step is not None:
+            meter.look(self.now_ns(), self._step[1], left_s, self.plan.settle_s)
+
+    def _wait_by_hand(self, meter: ManualMeter) -> None:
+        """Wait until the ended step is answered; the plan's clock stands still meanwhile."""
+        began_ns = self.now_ns()
+        while not self._must_stop() and not meter.answered():
+            self.pause(_LOOK_S)
+        if self._manual_sink is not None:
+            meter.write(self._manual_sink, self.writer)
+        self._waited_ns += self.now_ns() - began_ns
 
     def _is_done(self, now: Due, workloads: Load) -> bool:
         """Whether the present step may end early: its program has, or the machine is warm."""
@@ -266,8 +315,11 @@ class _Session:
         """Stop what runs and write down what it did; a step that was cut short says so."""
         if self._step is None:
             return
+        by_hand = self._by_hand()
         (now, t_start_ns), self._step = self._step, None
         t_end_ns = self.now_ns()
+        if by_hand is not None:
+            by_hand.ended(t_end_ns)
         achieved = dict(workloads.stop())
         step = self.plan.steps[now.index]
         lasted_s = (t_end_ns - t_start_ns) / 1e9
@@ -302,6 +354,8 @@ class _Session:
                 achieved=achieved,
             )
         )
+        if by_hand is not None:
+            self._wait_by_hand(by_hand)
 
     def close(self) -> None:
         """Stop the threads, take what the sources still have, and write what went wrong."""

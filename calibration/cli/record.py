@@ -35,6 +35,7 @@ examples:
   wattcal record --meter wall=pzem-004t@/dev/ttyUSB0 --estimator rapl
   wattcal record --meter pzem-004t@/dev/ttyUSB0 --workload cpu-int:0.5:60
   wattcal record --reference psu-a+psu-b --compare plug    (names of lab.toml)
+  wattcal record --meter manual --display 0.1W           (you type what it shows)
 Without hardware: start `wattcal emulate pzem-004t --link /tmp/meter` and record
   wattcal record --meter pzem-004t@/tmp/meter --simulated --plan smoke
 
@@ -170,7 +171,7 @@ def carry_out(arguments: argparse.Namespace) -> tuple[Path, bool, float]:
         meters = {n: _open_meter(a, stack) for n, a in addresses.items()}
         check_meters(sources, meters)
         estimators = _open_estimators(arguments, stack)
-        if not meters and not estimators:
+        if not meters and not estimators and sources.manual is None:
             raise InputError("Nothing to record: name a --meter or an --estimator.")
         if sources.lab.ambient_sensor is not None:
             estimators.append(AmbientSensor(sources.lab.ambient_sensor))
@@ -189,7 +190,7 @@ def carry_out(arguments: argparse.Namespace) -> tuple[Path, bool, float]:
         interrupted = False
         began_s = time.monotonic()
         with LiveView(f"recording {plan.name}") as view:
-            watched = view.shown and not arguments.headless
+            watched = view.shown and not (arguments.headless or sources.manual)
             writer = RunWriter.create(path, start=start)
             with contextlib.suppress(KeyboardInterrupt), writer:
                 interrupted = True
@@ -202,6 +203,7 @@ def carry_out(arguments: argparse.Namespace) -> tuple[Path, bool, float]:
                     boundary=arguments.boundary,
                     reopen={n: partial(_opened, a) for n, a in addresses.items()},
                     known=sources.known,
+                    manual=sources.manual,
                 )
                 interrupted = False
     return path, interrupted, time.monotonic() - began_s

@@ -16,12 +16,13 @@ from typing import TYPE_CHECKING, Any, Final
 from ..errors import CalibrationError, InputError
 
 if TYPE_CHECKING:
-    from ..bench import AnyMeter, Lab, LabMachine, LabMeter, MeterNotes
+    from ..bench import AnyMeter, Lab, LabMachine, LabMeter, ManualMeter, MeterNotes
 
 __all__ = ["Sources", "add_lab_options", "check_meters", "find_sources"]
 
+_MANUAL: Final = "manual"
 _LAB_FILE: Final = Path("lab.toml")
-_NAMED: Final = re.compile(r"([A-Za-z0-9][A-Za-z0-9_.-]*)=([^@]*@.*|manual.*)")
+_NAMED: Final = re.compile(r"([A-Za-z0-9][A-Za-z0-9_.-]*)=([^@]*@.*|manual)")
 _BOARD: Final = "bmc"
 """The board's own sensor as the reference: an estimator, never named by itself."""
 _EARLIER_RUNS: Final = 50
@@ -33,7 +34,7 @@ class Sources:
     """The meters of a recording: `addresses` by stream, what is `known` of them, the `setup`.
 
     `full_w` is the most that the machine can draw and `full_from` who says so; both None where
-    nobody does.
+    nobody does. `manual` is a meter that somebody reads; it is not among the addresses.
     """
 
     addresses: Mapping[str, str]
@@ -44,6 +45,7 @@ class Sources:
     full_from: str | None
     ratings_w: Mapping[str, float] = field(default_factory=dict)
     serials: Mapping[str, str] = field(default_factory=dict)
+    manual: ManualMeter | None = None
 
 
 def add_lab_options(parser: argparse.ArgumentParser) -> None:
@@ -54,7 +56,10 @@ def add_lab_options(parser: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         help="a power meter and the name of its stream, or a meter of lab.toml by its name; may "
-        "be repeated (default: all of lab.toml); none",
+        "be repeated (default: all of lab.toml); manual (somebody reads it); none",
+    )
+    parser.add_argument(
+        "--display", metavar="STEP", help="of --meter manual: its smallest step, 0.1W, 1Wh, 0.01kWh"
     )
     parser.add_argument(
         "--reference",
@@ -130,7 +135,7 @@ def find_sources(arguments: argparse.Namespace, machine: Mapping[str, Any]) -> S
                   f"{meter.certificate.due}; the run says so", file=sys.stderr)  # fmt: skip
     full_w, full_from = _full_power(arguments, here, machine)
     return Sources(
-        addresses=addresses,
+        addresses={n: a for n, a in addresses.items() if a != _MANUAL},
         known=known,
         setup={
             "reference": "+".join(streams) or None,
@@ -145,6 +150,48 @@ def find_sources(arguments: argparse.Namespace, machine: Mapping[str, Any]) -> S
         full_from=full_from,
         ratings_w={n: m.range_w for n, m in listed.items() if m.range_w is not None},
         serials={n: m.serial for n, m in listed.items() if m.serial is not None},
+        manual=_manual(arguments, addresses, listed, full_w),
+    )
+
+
+def _manual(
+    arguments: argparse.Namespace,
+    addresses: Mapping[str, str],
+    listed: Mapping[str, LabMeter],
+    full_w: float | None,
+) -> ManualMeter | None:
+    """Return the meter that somebody reads, if there is one."""
+    from ..bench import ManualMeter, Terminal, parse_display
+
+    names = [n for n, a in addresses.items() if a == _MANUAL]
+    if not names:
+        if arguments.display is not None:
+            raise InputError("--display: expected --meter manual beside it; there is none.")
+        return None
+    if len(names) > 1:
+        raise InputError(f"Nobody reads two displays at once: {' and '.join(names)}; name one.")
+    meter = listed.get(names[0])
+    step = arguments.display or (None if meter is None else meter.display)
+    if step is None:
+        raise InputError(
+            "--meter manual: expected the step of its display too, such as --display 0.1W or "
+            "--display 1Wh."
+        )
+    limit = full_w
+    if meter is not None and meter.range_w is not None:
+        if full_w is not None and full_w > meter.range_w:
+            raise CalibrationError(
+                f"Refused: {names[0]} is rated for {meter.range_w:g} W, and the machine can draw "
+                f"{full_w:g} W. Take a meter with a higher range."
+            )
+        limit = full_w or meter.range_w
+    return ManualMeter(
+        parse_display(step),
+        Terminal(),
+        stream=names[0],
+        model="manual" if meter is None or meter.model is None else meter.model,
+        full_w=limit,
+        accuracy=None if meter is None else meter.accuracy,
     )
 
 

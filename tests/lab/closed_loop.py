@@ -9,7 +9,7 @@ from __future__ import annotations
 import bisect
 import math
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from calibration.bench import ManualMeter
 from calibration.bench import session as bench_session
 from calibration.bench.interrupts import Interrupts
 from calibration.estimators.rapl import RaplReader
@@ -124,7 +125,15 @@ class OneThread(bench_session._Session):
         self.clock.wait_until(until_ns)
 
 
-def recorded(plan: Plan, path: Path, monkeypatch: pytest.MonkeyPatch, **fan: float) -> Run:
+def recorded(
+    plan: Plan,
+    path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    *,
+    reader: Callable[[Simulated], ManualMeter] | None = None,
+    **fan: float,
+) -> Run:
+    """Record a plan; with `reader` somebody reads a display instead of the emulated meter."""
     # Edges come on time whatever the pace at which the session looks; warm-ups look once a second.
     monkeypatch.setattr(bench_session, "_LOOK_S", 1.0)
     clock = VirtualClock(S)
@@ -150,7 +159,10 @@ def recorded(plan: Plan, path: Path, monkeypatch: pytest.MonkeyPatch, **fan: flo
             session.clock = clock
             if plan.name == "observe":
                 session.own_work = machine
-            session.open({"wall": meter}, [rapl], "psu_ac_input", {}, {})
+            if reader is not None:
+                session.manual = reader(machine)
+            meters = {} if reader is not None else {"wall": meter}
+            session.open(meters, [rapl], "psu_ac_input", {}, {})
             session.follow(machine)
             session.end_step(machine)
             session.close()

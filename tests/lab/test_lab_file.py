@@ -23,6 +23,8 @@ correction = {gain = 1.0021, u_gain = 0.0004, offset_w = -0.05, u_offset_w = 0.0
 [[meter]]
 name = "plug"
 address = "manual"
+display = "0.1W"
+accuracy = {of_reading = 0.02, absolute = 0.5, source = "leaflet"}
 [[machine]]
 name = "node7"
 full_w = 420
@@ -77,6 +79,10 @@ def test_everything_that_a_laboratory_owns_is_read(tmp_path: Path) -> None:
         ("u_gain = 0.0004", "u_gain = -1", "u_gain: expected a standard uncertainty"),
         ('sensor = "temp1_input"', "", "expected a sensor (a file), or prompt = true"),
         ("[ambient]", "[ambient", "expected TOML"),
+        ('display = "0.1W"', "", "needs its display's step"),
+        ('display = "0.1W"', 'display = "0.1"', "Expected the smallest step"),
+        ('address = "manual"', 'address = "sdm120@/dev/x"', "knows its own"),
+        ("of_reading = 0.02", "of_reading = 2", "a fraction such as 0.02 for 2 %"),
     ],
 )
 def test_a_mistake_is_one_clear_sentence(old: str, new: str, words: str, tmp_path: Path) -> None:
