@@ -35,7 +35,7 @@ examples:
   wattcal record --meter wall=pzem-004t@/dev/ttyUSB0 --estimator rapl
   wattcal record --meter pzem-004t@/dev/ttyUSB0 --workload cpu-int:0.5:60
   wattcal record --reference psu-a+psu-b --compare plug    (names of lab.toml)
-  wattcal record --meter manual --display 0.1W           (you type what it shows)
+  wattcal record --meter manual --display 0.1W        (you type what it shows)
 Without hardware: start `wattcal emulate pzem-004t --link /tmp/meter` and record
   wattcal record --meter pzem-004t@/tmp/meter --simulated --plan smoke
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .help import Help
+from .join import register_join
 from .needs_lab import needs_lab
 from .run_costs import cost_document, cost_lines
 
@@ -29,7 +30,7 @@ the import with the line. Worked examples: datasets/*/dataset.toml"""
 
 
 def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """Add `runs list|show|check|repair` and `import`."""
+    """Add `runs list|show|check|repair|join` and `import`."""
     top = commands.add_parser(
         "runs",
         help="list, show and check recordings",
@@ -77,6 +78,7 @@ def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
     )
     repair.add_argument("path", metavar="RUN")
     repair.set_defaults(run=_repair)
+    register_join(actions)
 
     importer = commands.add_parser(
         "import",

@@ -30,6 +30,7 @@ ELSEWHERE = {
     "ranging",
     "record",
     "run",
+    "runs-join",
     "tape-record",
     "verify",
 }
