@@ -61,8 +61,9 @@ meters-table: install  ## write the catalogue of meters into README.md
 	$(BIN)/wattcal meters --update README.md
 
 .PHONY: fuzz
-fuzz: install  ## 10 million bytes that no meter sends through every wire format (minutes)
+fuzz: install  ## 10 million bytes that no meter sends through every wire format, a million broken counters (minutes)
 	PYTHONPATH=. $(BIN)/python -m tests.wire.fuzz
+	PYTHONPATH=. $(BIN)/python -m tests.numbers.counter_fuzz
 
 .PHONY: soak
 soak: install  ## 200 kills of a recorder, ten minutes at 20 kHz, memory over two days (20 minutes)

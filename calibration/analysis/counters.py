@@ -57,8 +57,9 @@ REASONS = (
     "known_break",  # the log itself says that the register began again
     "suspended",  # decreased while the machine slept
     "stalled",  # stood still although energy passed
+    "torn_read",  # one of the two readings disagrees with both its neighbours, which agree
 )
-GOOD, RESET, BACK, SEVERAL, IMPLAUSIBLE, MISSING, BREAK, SUSPENDED, STALLED = range(9)
+GOOD, RESET, BACK, SEVERAL, IMPLAUSIBLE, MISSING, BREAK, SUSPENDED, STALLED, TORN = range(10)
 
 _SPARE = 4.0
 _FACTORS = (1000.0, 3600.0, 1e6, 3.6e6)
@@ -115,8 +116,10 @@ def register_differences(
     axis). `modulus_j` is the register's range, `power_limit_w` the most the hardware can draw,
     `resolution_j` what one count is worth (a difference may be off by one count). `breaks` are the
     indices of readings behind a known restart, `slept` the spans (monotonic ns) that hold a
-    suspend: a decrease there is no wrap. One pass over the data; memory a few times that of the
-    readings. Formula and source: module docstring.
+    suspend: a decrease there is no wrap, and an increase of a register so low that it may have
+    begun again is not known. A reading that disagrees with both its neighbours while they agree
+    with one another was torn (half of it from the update before): both its steps are NaN. One pass
+    over the data; memory a few times that of the readings. Formula and source: module docstring.
 
     Raises:
         ValueError: the modulus or the limit is not positive.
@@ -152,14 +155,39 @@ def register_differences(
             reason[(reason == GOOD) & several] = SEVERAL
         if power_limit_w is not None:
             reason[(reason == GOOD) & (step > most)] = IMPLAUSIBLE
+        most_believed = (
+            np.inf if modulus_j is None or power_limit_w is not None else 0.5 * modulus_j
+        )
+        torn = _torn(t, r, reason, limit, modulus_j, resolution_j, most_believed)
+    reason[..., :-1][torn] = TORN
+    reason[..., 1:][torn] = TORN
     for begin, end in slept:
         within = (t[..., 1:] > begin) & (t[..., :-1] < end)
-        reason[back & within] = SUSPENDED
+        reason[(back | (r[..., :-1] <= most)) & within] = SUSPENDED
     at = np.asarray(breaks, dtype=np.int64)
     at = at[(at > 0) & (at <= step.shape[-1])]
     reason[..., at - 1] = BREAK
     reason[missing] = MISSING
     return Differences(np.where(reason == GOOD, step, np.nan), reason)
+
+
+def _torn(
+    t: Instants,
+    r: Floats,
+    reason: npt.NDArray[np.int8],
+    limit: Floats,
+    modulus_j: float | None,
+    resolution_j: float,
+    most_j: float,
+) -> Flags:
+    """Return which inner readings disagree with both neighbours, which agree with one another."""
+    odd = (reason == RESET) | (reason == BACK) | (reason == IMPLAUSIBLE)
+    past = r[..., 2:] - r[..., :-2]
+    most = limit * ((t[..., 2:] - t[..., :-2]) / _NS) + 2 * resolution_j
+    if modulus_j is not None:
+        past = np.where(past < 0, past + modulus_j, past)
+    agree: Flags = (past >= 0) & (past <= np.minimum(most, most_j)) & (odd[..., :-1] | odd[..., 1:])
+    return agree
 
 
 def _likely_limit(step: Floats, seconds: Floats) -> Floats:

@@ -182,6 +182,7 @@ _CODES = {
     "known_break": ("register_reset", "the log says that the register began again"),
     "several_wraps": ("several_wraps", "the register may have wrapped more than once in a gap"),
     "implausible": ("implausible", "the register counted more than the hardware can draw"),
+    "torn_read": ("implausible", "a reading of the register agrees with neither neighbour"),
     "stalled": ("stalled", "the register stood still and did not catch up"),
 }
 
