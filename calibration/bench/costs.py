@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import math
+import signal
 import time
 from collections.abc import Callable, Iterable
 from itertools import accumulate
@@ -73,6 +74,12 @@ class Child:
     def cpu_s(self) -> float:
         """Return the processor time since the recording began, s."""
         return self._cpu_s - self._begin_s
+
+    def signal(self, number: signal.Signals) -> None:
+        """Send it a signal, if it is still there."""
+        if self._process is not None:
+            with contextlib.suppress(self._gone):
+                self._process.send_signal(number)
 
     def look(self) -> None:
         """Take its present figures."""

@@ -12,6 +12,7 @@ from ..recording.writer import RunWriter
 from .describe import is_streaming
 from .polled import MeterSampler, PolledSampler
 from .pushed import PushedSampler
+from .resting import Interruptible
 from .sampler import Sampler
 from .streamed import StreamSampler
 
@@ -39,7 +40,7 @@ def sampler_of_meter(
 
 def sampler_of_estimator(
     estimator: AnyEstimator, sink: StreamWriter, writer: RunWriter, begin_ns: int
-) -> Sampler:
+) -> Interruptible:
     """Return the sampler of an estimator, by whether it is asked or sends."""
     if hasattr(estimator, "drain"):
         return PushedSampler(cast("PushedEstimator", estimator), sink, writer, begin_ns)

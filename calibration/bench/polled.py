@@ -58,6 +58,10 @@ class _Ticking:
         self._expected = tick + 1
         return True
 
+    def resume(self, now_ns: int) -> None:
+        """Go on with the next tick; those that are over were not meant to be taken."""
+        self._expected = max(self._expected, self._schedule.last(now_ns) + 1)
+
     def next_ns(self) -> int:
         """Return when the next tick is due."""
         return self._schedule.tick_ns(self._expected)
@@ -124,6 +128,11 @@ class PolledSampler:
             else:
                 self._write_mean(reading)
         return self._ticking.next_ns()
+
+    def resume(self, now_ns: int) -> None:
+        """Go on after a rest; the first mean behind it would be one over the rest."""
+        self._ticking.resume(now_ns)
+        self._previous_ns = None
 
     def _write_mean(self, reading: Reading) -> None:
         """Write a mean since the reading before with that window; the first one has none."""

@@ -71,6 +71,10 @@ class PushedSampler:
             self._silent.over(now_ns)
         return now_ns + _DRAIN_NS
 
+    def resume(self, now_ns: int) -> None:
+        """Go on after a rest, which was no stall."""
+        self._heard_ns, self._read_ns = now_ns, 0
+
     def _has_ended(self, now_ns: int, why: str) -> None:
         """Write it down at once: whoever records may die too."""
         self.faults += 1

@@ -11,11 +11,10 @@ import math
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Final
 
-from ..plans import IDLE, Due, Plan, due
+from ..plans import COMMAND, IDLE, Due, Plan, due
 from ..recording.documents import Fault, Step
 from ..recording.writer import ExitStatus, RunWriter, StreamWriter
 from ..workloads import Load, WorkloadRunner
@@ -24,7 +23,9 @@ from .describe import UNTRACED, MeterNotes, descriptor_from_meter, identity_of
 from .interrupts import Interrupts
 from .made import AnyEstimator, AnyMeter, sampler_of_estimator, sampler_of_meter
 from .manual import ManualMeter
+from .resting import Resting
 from .sampler import Sampler
+from .snapshot import Snapshot
 from .steady import Steadiness
 from .threads import SamplerThread
 from .warm_up import WarmUp
@@ -34,32 +35,7 @@ __all__ = ["AnyEstimator", "AnyMeter", "Snapshot", "record"]
 
 _FRAME_S: Final = 0.25
 _LOOK_S: Final = 0.1
-
-
-@dataclass(frozen=True, slots=True)
-class Snapshot:
-    """The state of a recording, for whoever looks on.
-
-    `index` is the step's number, -1 while the machine warms up (`workload` is `None` then).
-    `watts` holds what each source reads (NaN: nothing yet), `faults` how many rows failed.
-    `step_left_s` is what is left of the present step, s. The first source's power has held one
-    level for `level_s` and drifts by `slope_per_min` of it a minute (NaN: not known yet), which is
-    `steady` or not. `trouble` says what is wrong with the disk.
-    """
-
-    t_s: float
-    total_s: float
-    index: int
-    steps: int
-    workload: str | None
-    level: float | None
-    watts: Mapping[str, float]
-    faults: Mapping[str, int]
-    step_left_s: float
-    level_s: float
-    slope_per_min: float
-    steady: bool
-    trouble: str | None
+_LOOKS: Final = 2.5  # so much longer where nothing can end a step before its time
 
 
 def record(
@@ -76,6 +52,7 @@ def record(
     cores: int | None = None,
     known: Mapping[str, MeterNotes] | None = None,
     manual: ManualMeter | None = None,
+    active: Sequence[frozenset[str]] | None = None,
 ) -> None:
     """Carry out a plan, record every source meanwhile, and seal the run.
 
@@ -83,6 +60,8 @@ def record(
     port has vanished (without, it stays away). `cadence_s` overrides how often a meter is asked;
     `known` holds what the laboratory has written down of a meter, by its stream. `manual` is a
     meter whose display somebody reads.
+    `active` says which estimators work in each step, by their streams; of those that it names
+    anywhere the others rest meanwhile.
     `on_progress` is called in this thread when a step begins and four times a second. `stop` ends
     the recording early from another thread. Whoever opened meters and estimators
     closes them.
@@ -96,6 +75,7 @@ def record(
     with Interrupts() as interrupts:
         session = _Session(plan, writer, on_progress, stop or threading.Event(), interrupts)
         session.manual = manual
+        session.active = active
         try:
             with WorkloadRunner(plan.workloads, cores=cores) as workloads:
                 try:
@@ -153,6 +133,8 @@ class _Session:
         self._stop, self._interrupts = stop, interrupts
         self._on_progress = on_progress
         self.samplers: list[Sampler] = []
+        self.active: Sequence[frozenset[str]] | None = None
+        self._resting: list[Resting] = []
         self._threads: list[SamplerThread] = []
         self._halt = threading.Event()
         self._step: tuple[Due, int] | None = None
@@ -212,12 +194,17 @@ class _Session:
                 windows=self.manual.windows,
             )
         begin_ns, now_ns = self.now_ns(), self.now_ns
+        software = [sampler_of_estimator(e, sink, self.writer, begin_ns) for e, sink in estimated]
+        in_turn = frozenset().union(*(self.active or ()))
+        self._resting = [Resting(s) for s in software if s.stream in in_turn]
+        others = [s for s in software if s.stream not in in_turn]
         self.samplers = [
             *(
                 sampler_of_meter(m, sink, self.writer, begin_ns, again, now_ns)
                 for m, sink, again in metered
             ),
-            *(sampler_of_estimator(e, sink, self.writer, begin_ns) for e, sink in estimated),
+            *self._resting,
+            *others,
         ]
         self.start_sources()
 
@@ -239,6 +226,8 @@ class _Session:
                 break
             if now.step is not None and (self._step is None or self._step[0].index != now.index):
                 self.end_step(workloads)
+                for resting in self._resting:
+                    resting.rest(resting.stream not in self._active(now.index))
                 workloads.start(now.step.workload, now.step.level)
                 self._step = now, self.now_ns()
                 warming = now.step.purpose == "warm-up"
@@ -253,7 +242,12 @@ class _Session:
             if now.step is not None and self._is_done(now, workloads):
                 self._took_s[now.index] = now.since_s
                 continue
-            self.pause(min(now.left_s, _LOOK_S))
+            program = now.step is not None and now.step.workload.startswith(COMMAND)
+            early = program or self._warm_up is not None
+            self.pause(min(now.left_s, _LOOK_S if early else _LOOKS * _LOOK_S))
+
+    def _active(self, index: int) -> frozenset[str]:
+        return frozenset() if self.active is None else self.active[index]
 
     def pause(self, seconds: float) -> None:
         """Let time pass, unless somebody stops the recording."""
@@ -325,6 +319,8 @@ class _Session:
         lasted_s = (t_end_ns - t_start_ns) / 1e9
         if step.purpose != "measure":
             achieved["purpose"] = step.purpose
+        if self.active is not None:
+            achieved["sources"] = sorted(self._active(now.index))
         if self._warm_up is not None:
             achieved.update(self._warm_up.report())
         if lasted_s < 0.9 * step.duration_s and now.index not in self._took_s:

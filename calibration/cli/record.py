@@ -64,7 +64,12 @@ def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
         description=_RECORD,
         formatter_class=Help,
     )
-    add_plan_options(parser, "quick")
+    what = add_plan_options(parser, "quick")
+    what.add_argument(
+        "--observer",
+        action="store_true",
+        help="what does each estimator cost? Idle with it and without it, six times",
+    )
     add_source_options(parser)
     parser.add_argument(
         "-o",
@@ -77,8 +82,10 @@ def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
     parser.set_defaults(run=_record)
 
 
-def add_plan_options(parser: argparse.ArgumentParser, plan: str) -> None:
-    """Add the options that say what the machine is told to do."""
+def add_plan_options(
+    parser: argparse.ArgumentParser, plan: str
+) -> argparse._MutuallyExclusiveGroup:
+    """Add the options that say what the machine is told to do, and return their group."""
     what = parser.add_mutually_exclusive_group()
     what.add_argument(
         "--plan",
@@ -92,7 +99,8 @@ def add_plan_options(parser: argparse.ArgumentParser, plan: str) -> None:
         action="append",
         help="one step instead of a plan, between two idle anchors; may be repeated",
     )
-    parser.set_defaults(default_plan=plan)
+    parser.set_defaults(default_plan=plan, observer=False)
+    return what
 
 
 def add_source_options(parser: argparse.ArgumentParser) -> None:
@@ -152,7 +160,7 @@ def carry_out(arguments: argparse.Namespace) -> tuple[Path, bool, float]:
     """
     from ..bench import AmbientSensor, record
     from ..machine import this_machine
-    from ..plans import find_plan, to_mapping
+    from ..plans import find_plan, observer_plan, to_mapping
     from ..recording.writer import RunWriter, new_start
     from .live import LiveView
 
@@ -173,6 +181,14 @@ def carry_out(arguments: argparse.Namespace) -> tuple[Path, bool, float]:
         estimators = _open_estimators(arguments, stack)
         if not meters and not estimators and sources.manual is None:
             raise InputError("Nothing to record: name a --meter or an --estimator.")
+        active = None
+        if arguments.observer:
+            if not meters or not estimators:
+                raise InputError(
+                    "Expected something to measure with and something to measure: --observer "
+                    "needs a --meter and an --estimator that runs here."
+                )
+            plan, active = observer_plan([e.id for e in estimators])
         if sources.lab.ambient_sensor is not None:
             estimators.append(AmbientSensor(sources.lab.ambient_sensor))
         start = new_start(
@@ -204,6 +220,7 @@ def carry_out(arguments: argparse.Namespace) -> tuple[Path, bool, float]:
                     reopen={n: partial(_opened, a) for n, a in addresses.items()},
                     known=sources.known,
                     manual=sources.manual,
+                    active=active,
                 )
                 interrupted = False
     return path, interrupted, time.monotonic() - began_s

@@ -9,8 +9,9 @@ from .output import table
 
 if TYPE_CHECKING:
     from ..recording.documents import Cost
+    from ..recording.reader import Run
 
-__all__ = ["cost_document", "cost_lines"]
+__all__ = ["cost_document", "cost_lines", "observer_document", "observer_line"]
 
 
 def cost_document(cost: Cost | None) -> dict[str, Any] | None:
@@ -59,6 +60,30 @@ def cost_lines(document: dict[str, Any]) -> list[str]:
         f"the recorder and its adapters: {share(document['recorder_cpu_s'])} % of a core, with "
         f"everything else in its process {share(document['process_cpu_s'])} %",
     ]
+
+
+def observer_document(run: Run) -> list[dict[str, Any]] | None:
+    """Return what each source cost at the meter; `null` where the run was not made to tell."""
+    from ..analysis.observer import observer_costs
+
+    if not any("sources" in s.achieved for s in run.steps):
+        return None
+    return [asdict(cost) for cost in observer_costs(run)]
+
+
+def observer_line(cost: dict[str, Any]) -> str:
+    """Return the sentence on one source."""
+    n, expanded_w = cost["n"], cost["expanded_w"]
+    if cost["measurable"]:
+        return (
+            f"{cost['stream']} costs {cost['cost_w']:.2g} W at {cost['meter']}, "
+            f"U = {expanded_w:.2g} W (95 %, n = {n})"
+        )
+    bound_w = abs(cost["cost_w"]) + expanded_w
+    return (
+        f"{cost['stream']}: no cost at {cost['meter']} that could be measured; it lies below "
+        f"{bound_w:.2g} W (95 %, n = {n})"
+    )
 
 
 def _ms(seconds: float | None) -> str:

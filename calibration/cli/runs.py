@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from .help import Help
 from .join import register_join
 from .needs_lab import needs_lab
-from .run_costs import cost_document, cost_lines
+from .run_costs import cost_document, cost_lines, observer_document, observer_line
 
 if TYPE_CHECKING:
     from ..recording.reader import Run
@@ -241,6 +241,7 @@ def _document(run: Run) -> dict[str, Any]:
             for f in run.faults
         ],
         "cost": cost_document(run.cost),
+        "observer": observer_document(run),
         "notes": list(run.notes),
     }
 
@@ -337,6 +338,8 @@ def _print_run(document: dict[str, Any]) -> None:
     _print_steps(document["steps"])
     if document["cost"] is not None:
         print("", *cost_lines(document["cost"]), sep="\n")
+    for cost in document["observer"] or ():
+        print(observer_line(cost))
     for fault in document["faults"]:
         print(f"fault {fault['code']} ({fault['count']}): {fault['message']}")
     for note in document["notes"]:

@@ -1,5 +1,6 @@
 """Plans as pure data: what the machine is told to do, and when."""
 
+from .observer import observer_plan
 from .order import both_sides, level_time_correlation, shuffled_plan
 from .plan import COMMAND, IDLE, Plan, PlanStep, from_mapping, from_toml, to_mapping, to_toml
 from .ready import READY, SUMMARIES, find_plan
@@ -23,6 +24,7 @@ __all__ = [
     "from_mapping",
     "from_toml",
     "level_time_correlation",
+    "observer_plan",
     "peak_sidelobe",
     "shuffled_plan",
     "sync_intervals",

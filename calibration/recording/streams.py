@@ -248,8 +248,9 @@ class StreamWriter:
             return
         try:
             # One message per flush, but none so large that a cut would lose much.
-            table = pa.Table.from_batches(waiting, self.schema).combine_chunks()
-            waiting = table.to_batches(max_chunksize=2 * _ROWS_PER_BATCH)
+            if len(waiting) > 1 or waiting[0].num_rows > 2 * _ROWS_PER_BATCH:
+                table = pa.Table.from_batches(waiting, self.schema).combine_chunks()
+                waiting = table.to_batches(max_chunksize=2 * _ROWS_PER_BATCH)
             while waiting:
                 file.append(waiting[0].serialize().to_pybytes())
                 rows = waiting.pop(0).num_rows
