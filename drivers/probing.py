@@ -24,13 +24,14 @@ from typing import Any, Final
 from .catalog import driver_of, entries
 from .discovery import SerialPort
 from .entry import Entry
-from .errors import DeviceError, DriverError, Transient
+from .errors import DeviceError, DriverError, Timeout, Transient
 from .opening import open_meter
 from .transport import Transport, open_port
 
 __all__ = ["Found", "ask_port", "candidates"]
 
 LIMIT_S: Final = 60.0
+_EACH_S: Final = 10.0  # who answers at all says who it is in a second or two
 _LISTEN_S: Final = 1.1  # the slowest meters that talk by themselves do so once a second
 _PAUSE_S: Final = 0.05  # a line end must not stand before a frame that begins with silence
 
@@ -77,10 +78,11 @@ def ask_port(
     now_ns: Callable[[], int] = time.monotonic_ns,
     progress: Callable[[float], None] = lambda _share: None,
 ) -> Found:
-    """Ask the candidates in turn; no new one is asked once `limit_s` seconds have passed.
+    """Ask the candidates in turn, each for at most 10 s, until `limit_s` seconds have passed.
 
-    Of a family whose first member gets no answer the others are not asked; where the answer comes
-    from another member, they are. `talks` tells whether somebody talks unasked at a port.
+    To that is added only what it takes to open and to close a port. Of a family whose first member
+    gets no answer the others are not asked; where the answer comes from another member, they are.
+    `talks` tells whether somebody talks unasked at a port.
     """
     end_ns = now_ns() + round(limit_s * 1e9)
     families = [list(f) for _, f in groupby(models, key=lambda e: e.driver)]
@@ -92,26 +94,92 @@ def ask_port(
         return Found(port, None, None, why=str(error))
     rounds = list(_rounds(families, network="://" in port, over_http=over_http))
     tried = list[str]()
+    over = f"{limit_s:g} s were over"
+
+    def ask(address: str, *, later: bool = False) -> Mapping[str, str]:
+        """Open, ask who is there, close; with `later` end the line of whoever was asked before."""
+        line = _Limited(min(end_ns, now_ns() + round(_EACH_S * 1e9)), now_ns, end_line=later)
+        meter = open_at(address, through=line.around)
+        try:
+            return dict(getattr(meter, "who", meter.identify)())
+        finally:
+            line.lift()
+            meter.close()
+
     for number, (baud, family) in enumerate(rounds):
         progress(number / len(rounds))
         for place, entry in enumerate(family):
             if now_ns() >= end_ns:
-                return Found(port, None, None, tried=tuple(tried), why=f"{limit_s:g} s were over")
+                return Found(port, None, None, tried=tuple(tried), why=over)
             address = _address(entry, port, baud)
             later = bool(tried) and not over_http
             if entry.model not in tried:
                 tried.append(entry.model)
             try:
-                identity = _ask(open_at, address, later)
+                identity = ask(address, later=later)
             except DeviceError:
                 continue  # another member of the family, perhaps
             except Transient:
                 break  # none of this family
             except DriverError as error:
                 return Found(port, None, None, tried=tuple(tried), why=str(error))
-            also = _like_it(family[place + 1 :], port, baud, open_at)
-            return Found(port, entry.model, address, identity, tuple(tried), also)
-    return Found(port, None, None, tried=tuple(tried), why="nobody that is known answered")
+            also = list[str]()
+            for other in family[place + 1 :]:
+                with contextlib.suppress(DriverError):
+                    ask(_address(other, port, baud))
+                    also.append(other.model)
+            return Found(port, entry.model, address, identity, tuple(tried), tuple(also))
+    why = over if now_ns() >= end_ns else "nobody that is known answered"
+    return Found(port, None, None, tried=tuple(tried), why=why)
+
+
+class _Limited:
+    """A line on which nothing is heard after `end_ns`, until the limit is lifted.
+
+    With `end_line` a line end is sent before anything else.
+    """
+
+    def __init__(self, end_ns: int, now_ns: Callable[[], int], *, end_line: bool) -> None:
+        self._end_ns: int | None = end_ns
+        self._now_ns, self._end_line = now_ns, end_line
+        self._line: Transport
+
+    def around(self, line: Transport) -> Transport:
+        """Stand between this line and a driver."""
+        self._line, self.name = line, line.name
+        if self._end_line:
+            line.write(b"\r\n")
+            time.sleep(_PAUSE_S)
+        return self
+
+    def lift(self) -> None:
+        """Let the driver take its leave."""
+        self._end_ns = None
+
+    def read(self, deadline_ns: int) -> bytes:
+        """Return what arrives first, or no bytes at `deadline_ns`.
+
+        Raises:
+            Timeout: the limit is reached.
+
+        """
+        if self._end_ns is None:
+            return self._line.read(deadline_ns)
+        if self._now_ns() >= self._end_ns:
+            raise Timeout(f"{self.name}: no proof of who is there came in time.")
+        return self._line.read(min(deadline_ns, self._end_ns))
+
+    def write(self, data: bytes) -> None:
+        """Hand over all of `data`."""
+        self._line.write(data)
+
+    def set_baud(self, baud: int) -> None:
+        """Change the speed of the line, in bits per second."""
+        self._line.set_baud(baud)
+
+    def close(self) -> None:
+        """Give the port back."""
+        self._line.close()
 
 
 def _talks(port: str) -> bool:
@@ -164,30 +232,3 @@ def _address(entry: Entry, port: str, baud: int) -> str:
     if "://" in port or (baud == driver.baud and not getattr(driver, "bauds", ())):
         return plain
     return f"{plain}?baud={baud}"
-
-
-def _ask(open_at: Callable[..., Any], address: str, later: bool) -> Mapping[str, str]:
-    """Open, ask who is there, close; with `later` end the line of whoever was asked before."""
-
-    def end_line(transport: Transport) -> Transport:
-        transport.write(b"\r\n")
-        time.sleep(_PAUSE_S)
-        return transport
-
-    meter = open_at(address, through=end_line if later else None)
-    try:
-        return dict(getattr(meter, "who", meter.identify)())
-    finally:
-        meter.close()
-
-
-def _like_it(
-    others: Iterable[Entry], port: str, baud: int, open_at: Callable[..., Any]
-) -> tuple[str, ...]:
-    """Return the other members of a family that take the meter for theirs as well."""
-    found = []
-    for entry in others:
-        with contextlib.suppress(DriverError):
-            _ask(open_at, _address(entry, port, baud), later=False)
-            found.append(entry.model)
-    return tuple(found)

@@ -4,8 +4,10 @@ Seen: no plug of our own yet. Answers of real ones stand in public code and issu
 `FORMATS`, and `tests/tapes/shelly_gen2_published.tape`); the rest is from the maker's pages.
 
 Sources: shelly-api-docs.shelly.cloud/gen2, pages ComponentsAndServices/Switch, PM1 and Shelly
-(methods GetStatus, GetDeviceInfo, ResetCounters; properties and units). Real answers: a Shelly Plus
-Plug US in the notes of a public MQTT bridge, a plug with a 242.5 V mains in a public API note.
+(methods GetStatus, GetDeviceInfo, ResetCounters; properties, units, the words of `errors`). Real
+answers: a Shelly Plus Plug US in the notes of a public MQTT bridge, a plug with a 242.5 V mains in
+a public API note; of who it is (`id`, `mac`, `model`, `gen`, `fw_id`, `ver`, `app`, `auth_en`): a
+Plus 1 in the wiki of alexryd/homebridge-shelly-ng, Finding a device ID.
 
 Wire: one GET per reading, on a connection of its own:
 
@@ -27,7 +29,10 @@ Quirks
 - `aenergy.total` is reset by Switch.ResetCounters and by a factory reset, not by a loss of power.
 - A relay that is off is no fault: it measures 0 W. Relays without a meter have no `apower`; that is
   refused when the meter is opened.
-- `errors` names "overpower" or "overvoltage": the reading is a fault.
+- `errors` is there only while something is wrong. Of a Switch it may hold overtemp, overpower,
+  overvoltage, undervoltage; of a PM1 power_meter_failure and out_of_range: with voltage, current,
+  aprtpower or apower. Heat and undervoltage leave the values as they are (assumed); with any other
+  word, one that is not known here included, the reading is a fault.
 - With authentication switched on it answers 401; this driver knows no passwords.
 """
 
@@ -55,7 +60,8 @@ COMPONENTS: Final = {"switch": "Switch", "pm1": "PM1"}
 _REFRESH_S: Final = 1.0
 _ASSUMED: Final = ("window_s", "refresh_s", "stamp_at", "accuracy")
 _PLAUSIBLE_V: Final = (80.0, 300.0)
-_WRONG: Final = ("overpower", "overvoltage")
+_HARMLESS: Final = ("overtemp", "undervoltage")
+_OVER: Final = ("overpower", "overvoltage", "out_of_range:")
 
 
 def _channel(
@@ -95,17 +101,19 @@ def decode(answer: Mapping[str, Any], component_id: int = 0) -> dict[str, float]
     """Return the value of every channel, in the channel's unit, from the JSON object.
 
     Raises:
-        Implausible: a key is missing or holds no number, it is another component's, or the values
-            do not fit each other.
+        Implausible: a key is missing or holds no number, it is another component's, the values
+            do not fit each other, or the plug says that something else is wrong with them.
         OverRange: the plug says that its limit is exceeded.
 
     """
     if answer.get("id") != str(component_id):
         raise Implausible(f"Expected component {component_id}; got {answer.get('id')!r}.")
-    errors = answer.get("errors") or []
-    wrong = [e for e in _WRONG if e in errors] if isinstance(errors, list) else []
+    wrong = _errors_of(answer)
     if wrong:
-        raise OverRange(f"The plug reports {' and '.join(wrong)}; its limit is exceeded.")
+        reports = f"The plug reports {' and '.join(wrong)}"
+        if all(word.startswith(_OVER) for word in wrong):
+            raise OverRange(f"{reports}; its limit is exceeded.")
+        raise Implausible(f"{reports}; its values cannot be used.")
     values = {}
     for path, unit, channel in _TABLE:
         values[channel.name] = number_at(answer, *path) * unit
@@ -121,6 +129,13 @@ def decode(answer: Mapping[str, Any], component_id: int = 0) -> dict[str, float]
             f"{values['power_w']:g} W."
         )
     return values
+
+
+def _errors_of(answer: Mapping[str, Any]) -> list[str]:
+    """Return what the plug says is wrong with its values."""
+    errors = answer.get("errors") or []
+    words = errors if isinstance(errors, list) else [errors]
+    return [text[:40] for text in map(str, words) if text not in _HARMLESS]
 
 
 def _whole(body: bytes) -> bytes:

@@ -3,9 +3,12 @@
 Seen: no plug of our own yet. Answers of real ones stand in public code and manuals (the examples in
 `FORMATS`, and `tests/tapes/tasmota_published.tape`).
 
-Sources: tasmota.github.io/docs, pages Commands (Status 8; WattRes, VoltRes, AmpRes, EnergyRes: the
-decimals that are shown, with their defaults) and JSON-Status-Responses; real answers in
-camueller/SmartApplianceEnabler doc/Tasmota_DE.md and in an Arduino client that quotes one.
+Sources: tasmota.github.io/docs (text: tasmota/docs@0055399 docs/Commands.md), pages Commands
+(Status 8; WattRes, VoltRes, AmpRes 0 to 3, EnergyRes 0 to 5: the most decimals that are shown) and
+JSON-Status-Responses; real answers in camueller/SmartApplianceEnabler doc/Tasmota_DE.md and in an
+Arduino client that quotes one. Defaults (no decimals
+of W and V, three of A and kWh): arendst/Tasmota tasmota/settings.ino, SettingsDefaultSet2, and
+ENERGY_RESOLUTION in my_user_config.h.
 
 Wire: one GET per reading, on a connection of its own; the answer may come in chunks:
 

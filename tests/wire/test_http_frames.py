@@ -143,12 +143,17 @@ STATUS = {"id": "0", "apower": "4.1", "voltage": "242.5", "current": "0.033",
         ({"voltage": "0.0"}, Implausible, "voltage_v from 80 to 300"),
         ({"apower": "41.0"}, Implausible, "8.0 VA"),
         ({"errors": ["overpower"]}, OverRange, "overpower"),
+        ({"errors": ["out_of_range:current", "overtemp"]}, OverRange, "out_of_range:current;"),
+        ({"errors": ["out_of_range:apower", "power_meter_failure"]}, Implausible, "cannot be used"),
+        ({"errors": ["a word of a later firmware"]}, Implausible, "later firmware"),
+        ({"errors": "overvoltage"}, OverRange, "overvoltage"),
     ],
 )
 def test_a_shelly_that_says_the_impossible(
     change: dict[str, object], kind: type[DriverError], words: str
 ) -> None:
     assert shelly.decode(STATUS)["power_w"] == 4.1
+    assert shelly.decode({**STATUS, "errors": ["overtemp", "undervoltage"]})["power_w"] == 4.1
     with pytest.raises(kind, match=words):
         shelly.decode({**STATUS, **change})
 
