@@ -15,7 +15,7 @@ __all__ = ["Analyser", "Shown"]
 
 _STEP_S: Final = 0.02
 _BREATH: Final = 0.001
-_BREATH_S: Final = 37.0
+_RADIANS_PER_S: Final = 2 * math.pi / 37.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,14 +71,17 @@ class Analyser:
     def _mean(self, begin_s: float, length_s: float) -> Shown:
         """Average from `begin_s` on: voltage and current as root of the mean square."""
         count = max(1, round(length_s / _STEP_S))
-        power = volts = amps = 0.0
+        step_s, power_of, breath, sine = length_s / count, self._power_w, _BREATH, math.sin
+        power = volts = amps = 0.0  # sums; voltages in units of the nominal one
         for i in range(count):
-            t_s = begin_s + (i + 0.5) * length_s / count
-            power_w = float(self._power_w(t_s))
-            volt = self._voltage_v * (1 + _BREATH * math.sin(2 * math.pi * t_s / _BREATH_S))
-            power += power_w / count
-            volts += volt**2 / count
-            amps += (power_w / (volt * self._power_factor)) ** 2 / count
-        voltage_v, current_a = math.sqrt(volts), math.sqrt(amps)
+            t_s = begin_s + (i + 0.5) * step_s
+            power_w = power_of(t_s)
+            volt = 1 + breath * sine(_RADIANS_PER_S * t_s)
+            power += power_w
+            volts += volt * volt
+            amps += (power_w / volt) ** 2
+        power /= count
+        voltage_v = self._voltage_v * math.sqrt(volts / count)
+        current_a = math.sqrt(amps / count) / (self._voltage_v * self._power_factor)
         apparent = voltage_v * current_a
         return Shown(voltage_v, current_a, power, power / apparent if apparent else None)

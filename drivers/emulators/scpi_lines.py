@@ -8,19 +8,43 @@ mnemonics stand as `<n>`.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Mapping
+from functools import cache
 
-__all__ = ["Command", "Handler", "commands", "match_commands", "take_line"]
+__all__ = ["CommandTable", "Handler", "commands", "take_line"]
 
 # Takes the numbers in the mnemonic and the parameters; returns the reply of a query, else None.
 Handler = Callable[[tuple[int, ...], str], str | None]
 
 
-class Command:
-    """One command or query and what it does."""
+class CommandTable:
+    """What a device does at each mnemonic; a mnemonic that it has met is found at once."""
 
-    def __init__(self, mnemonic: str, handler: Handler) -> None:
-        self.pattern, self.handler = _pattern(mnemonic), handler
+    def __init__(self, handlers: Mapping[str, Handler]) -> None:
+        self._patterns = [(_pattern(m), handler) for m, handler in handlers.items()]
+        self._met: dict[str, tuple[Handler, tuple[int, ...]]] = {}
+
+    def carry_out(self, line: bytes) -> tuple[list[str], list[str]]:
+        """Carry out a line; return the replies of its queries, and the mnemonics nobody knows."""
+        replies, unknown = list[str](), list[str]()
+        for head, parameters in commands(line):
+            known = self._met.get(head) or self._find(head)
+            if known is None:
+                unknown.append(head)
+                continue
+            handler, numbers = known
+            reply = handler(numbers, parameters)
+            if reply is not None:
+                replies.append(reply)
+        return replies, unknown
+
+    def _find(self, head: str) -> tuple[Handler, tuple[int, ...]] | None:
+        for pattern, handler in self._patterns:
+            match = pattern.fullmatch(head.upper())
+            if match is not None:
+                self._met[head] = handler, tuple(int(g) for g in match.groups() if g)
+                return self._met[head]
+        return None
 
 
 def take_line(buffer: bytes) -> tuple[bytes, bytes]:
@@ -39,24 +63,7 @@ def commands(line: bytes) -> list[tuple[str, str]]:
     return found
 
 
-def match_commands(line: bytes, table: Iterable[Command]) -> tuple[list[str], list[str]]:
-    """Carry out a line; return the replies of its queries, and the mnemonics nobody knows."""
-    table = tuple(table)
-    replies, unknown = list[str](), list[str]()
-    for head, parameters in commands(line):
-        for command in table:
-            match = command.pattern.fullmatch(head.upper())
-            if match is not None:
-                numbers = tuple(int(g) for g in match.groups() if g)
-                reply = command.handler(numbers, parameters)
-                if reply is not None:
-                    replies.append(reply)
-                break
-        else:
-            unknown.append(head)
-    return replies, unknown
-
-
+@cache
 def _pattern(mnemonic: str) -> re.Pattern[str]:
     text = ""
     for opened, name, counted, asked in re.findall(

@@ -19,7 +19,7 @@ from typing import Any, ClassVar, Final
 
 from .analyser import Analyser
 from .faults import Damage, FaultPlan
-from .scpi_lines import Command, match_commands, take_line
+from .scpi_lines import CommandTable, take_line
 from .served import Link, PtyServer, Responder
 
 __all__ = ["YokogawaWtDevice", "YokogawaWtEmulator"]
@@ -86,7 +86,7 @@ class YokogawaWtDevice:
         self.crest_factor, self.averaging = 3, 0
         self.line_filter, self.frequency_filter = 0, 1
         self.event, self.ready_s = 0, 0.0
-        self._table = tuple(Command(m, h) for m, h in self._handlers().items())
+        self._table = CommandTable(self._handlers())
         self.reboot()
 
     def advance(self, t_s: float) -> None:
@@ -117,7 +117,7 @@ class YokogawaWtDevice:
         line, rest = take_line(buffer)
         if not line:
             return b"", b"", buffer
-        replies, unknown = match_commands(line, self._table)
+        replies, unknown = self._table.carry_out(line)
         self.errors += [f'113,"Undefined header;{head}"' for head in unknown]
         return line, (";".join(replies).encode("latin-1") + b"\r\n") if replies else b"", rest
 

@@ -15,7 +15,7 @@ from typing import Any, ClassVar, Final, TypeAlias
 
 from .analyser import Analyser
 from .faults import Damage, FaultPlan
-from .scpi_lines import Command, Handler, match_commands, take_line
+from .scpi_lines import CommandTable, Handler, take_line
 from .served import Link, PtyServer, Responder
 from .yokogawa_wt import engineering, on_range
 
@@ -78,7 +78,7 @@ class YokogawaWt210Device:
         self.settings: dict[str, str] = {"MODE": "RMS", "CFAC": "3", "LFILT": "0", "FILT": "0"}
         self.settings |= {"AVER": "0", "VOLT:AUTO": "0", "CURR:AUTO": "0"}
         self.volt_range, self.amp_range = 300.0, 5.0
-        self._table = tuple(Command(m, h) for m, h in self._handlers().items())
+        self._table = CommandTable(self._handlers())
         self.reboot()
 
     def advance(self, t_s: float) -> None:
@@ -97,7 +97,7 @@ class YokogawaWt210Device:
         line, rest = take_line(buffer)
         if not line:
             return b"", b"", buffer
-        replies, unknown = match_commands(line, self._table)
+        replies, unknown = self._table.carry_out(line)
         self.errors += [f'113,"Undefined header;{head}"' for head in unknown]
         return line, (";".join(replies).encode("ascii") + b"\r\n") if replies else b"", rest
 
