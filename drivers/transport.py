@@ -200,10 +200,15 @@ class SerialTransport:
     def close(self) -> None:
         """Give the port back."""
         self._fd = None
+        # Where the other end hung up first, pyserial drops its socket without closing it.
+        end = getattr(self._port, "_socket", None)
         try:
             self._port.close()
         except _FAILURES:
             return  # a port that is gone is closed
+        finally:
+            if end is not None:
+                end.close()
 
     def _gone(self, error: object) -> Gone:
         return Gone(f"{self.name} has vanished ({error}); plug it in again.")

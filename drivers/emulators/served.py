@@ -80,8 +80,14 @@ class PtyServer:
         """Let the port come back under its name; returns when it has."""
         self._order(self._port.plug)
 
+    def settle(self) -> None:
+        """Return once the device has heard all that was written to its port until now."""
+        for _ in range(2):  # between the two it has listened
+            self._order(lambda: None)
+
     def close(self) -> None:
-        """Stop serving and take the port away."""
+        """Stop serving and take the port away; what was written before is still heard."""
+        self.settle()
         self._stop.set()
         self._thread.join()
         self._port.close()

@@ -138,24 +138,25 @@ def read_on(meter: Meter | StreamingMeter) -> None:
 
 def test_over_tcp_one_client_at_a_time_and_unplugged() -> None:
     with Pzem004tEmulator(100.0, link="socket://127.0.0.1:0") as emulator:
-        meter = open_meter(f"pzem-004t@{emulator.path}")
+        address = f"pzem-004t@{emulator.path}?reply_s=30"  # however busy this machine is
+        meter = open_meter(address)
         assert meter.read().values["power_w"] == 100.0
-        second = open_meter(f"pzem-004t@{emulator.path}")
+        second = open_meter(address)
         with pytest.raises(Gone):
             read_on(second)
         second.close()
         assert meter.read().values["power_w"] == 100.0
         meter.close()
-        meter = open_meter(f"pzem-004t@{emulator.path}")
+        meter = open_meter(address)
         assert meter.read().values["power_w"] == 100.0
         emulator.unplug()
         with pytest.raises(Gone):
             read_on(meter)
         meter.close()
         with pytest.raises(Gone, match="Nobody answers"):
-            open_meter(f"pzem-004t@{emulator.path}")
+            open_meter(address)
         emulator.replug()
-        meter = open_meter(f"pzem-004t@{emulator.path}")
+        meter = open_meter(address)
         assert meter.read().values["power_w"] == 100.0
         meter.close()
 

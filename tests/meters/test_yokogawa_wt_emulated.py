@@ -11,6 +11,7 @@ import pytest
 
 from drivers.accuracy import Conditions
 from drivers.emulators.faults import FaultPlan
+from drivers.emulators.scpi_lines import CommandTable
 from drivers.emulators.served import NullModem, Responder, VirtualClock
 from drivers.emulators.yokogawa_wt import YokogawaWtDevice, YokogawaWtEmulator
 from drivers.emulators.yokogawa_wt210 import YokogawaWt210Device
@@ -71,8 +72,9 @@ def test_a_range_that_is_not_taken_is_refused() -> None:
 
 def test_an_error_that_the_meter_keeps_is_told() -> None:
     bench = Bench()
-    table = tuple(c for c in bench.device._table if c.pattern.pattern != "RATE")
-    bench.device._table = table
+    handlers = bench.device._handlers()
+    del handlers[":RATE"]
+    bench.device._table = CommandTable(handlers)
     bench.device.analyser.refresh_s = 1.0
     with pytest.raises(Refused, match='the error 113,"Undefined header;RATE"'):
         bench.meter.identify()

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import socket
+import struct
 import sys
 import threading
 import time
@@ -185,3 +187,17 @@ def test_a_closed_connection_is_gone() -> None:
         with pytest.raises(Gone):
             line.read(soon())
         line.close()
+
+
+@pytest.mark.filterwarnings("error")  # a socket that nobody closed is a ResourceWarning
+def test_a_connection_that_was_broken_off_is_closed_at_this_end_too() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        line = open_port(f"socket://127.0.0.1:{server.getsockname()[1]}", baud=9600)
+        client, _ = server.accept()
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        client.close()  # breaks off, and says no farewell
+        with pytest.raises(Gone):
+            line.read(soon())
+        line.close()
+        del line
+        gc.collect()
