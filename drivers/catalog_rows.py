@@ -302,7 +302,7 @@ CATALOG: Final[tuple[Entry, ...]] = (
     ),
     Entry(
         model="shelly",
-        family="Shelly Gen2 and later: Switch and PM1 with power metering",
+        family="Gen2 and later: Switch and PM1 with power metering",
         manufacturer="Shelly",
         interfaces=("HTTP",),
         quantities=("voltage", "current", "power", "energy"),

@@ -51,15 +51,16 @@ class WindowedPower:
             self._start_s, self._count = t_s, 0
             self._recent.clear()
             self.shown_w = float(self._power_w(t_s))
-        while (end_s := self._start_s + (self._count + 1) * self._step_s) <= t_s:
-            power_w = float(self._power_w(end_s - 0.5 * self._step_s))
+        start_s, step_s, power_of = self._start_s, self._step_s, self._power_w
+        while (end_s := start_s + (self._count + 1) * step_s) <= t_s:
+            power_w = power_of(end_s - 0.5 * step_s)
             self._count += 1
             self._recent.append(power_w)
             if self._counts(power_w):
                 if power_w >= 0:
-                    self.imported_j += power_w * self._step_s
+                    self.imported_j += power_w * step_s
                 else:
-                    self.exported_j -= power_w * self._step_s
+                    self.exported_j -= power_w * step_s
             if self._count % self._steps == 0:
                 self.shown_w = sum(self._recent) / len(self._recent)
                 self._refreshed_s = end_s
