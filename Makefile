@@ -89,3 +89,7 @@ peers: .venv-peers/.installed  ## CarbonTracker and Zeus, in an environment of t
 .PHONY: conformance
 conformance: install peers  ## the released energy tools against counters of known energy (ten minutes)
 	$(BIN)/wattcal conformance all --peers .venv-peers -o datasets/conformance-$$(date -u +%F)
+
+.PHONY: estimator-cost
+estimator-cost: install peers  ## CPU time of a read of the counters: ours, Zeus, CarbonTracker (two minutes)
+	$(BIN)/python benchmarks/estimators.py

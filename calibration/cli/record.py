@@ -44,7 +44,8 @@ plans:      smoke (2 min), quick (10), standard (30), thorough (2 h), rezero,
 workloads:  idle, cpu-int, cpu-int-1, cpu-float, cpu-matmul, memory-copy, mixed,
             inference@558, gpu-matmul, ...; stress-ng:METHOD; 'cmd:COMMAND'
 estimators: rapl, nvml, cpu-load, codecarbon (all that run here, unless named),
-            rapl-perf, carbontracker, zeus (make peers, or NAME@ENVIRONMENT),
+            rapl-perf, codecarbon-fallback, nvidia-smi, rocm-smi,
+            carbontracker, zeus (make peers, or NAME@ENVIRONMENT),
             bmc-acpi, bmc-ipmi, bmc-redfish@https://HOST; none"""
 
 _LEAST_SHARE = 0.95  # of the time that a meter looks at; below it the record says so

@@ -10,6 +10,7 @@ from .powercap import Zone, find_zones
 from .protocol import Estimator, PushedEstimator
 from .rapl import RaplReader
 from .rapl_perf import RaplPerf
+from .smi import SmiPower
 from .zeus import Zeus
 
 __all__ = [
@@ -23,6 +24,7 @@ __all__ = [
     "PushedEstimator",
     "RaplPerf",
     "RaplReader",
+    "SmiPower",
     "Zeus",
     "Zone",
     "available",

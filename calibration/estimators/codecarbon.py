@@ -5,6 +5,10 @@ depends on the mode: `intel_rapl` reads counters, `cpu_load` multiplies a table'
 (0.1 + 0.9 load³), `constant` is half the TDP, and RAM is a number of watts guessed from the amount
 of memory (codecarbon 3.3.2, external/hardware.py and external/ram.py). The mode is read from the
 running tracker and recorded; a component that is a constant times the duration is no input.
+
+Where it may not read the counters, or finds no `nvidia-smi`, it goes on with a guess or without the
+GPUs and says so nowhere. That is refused unless it is asked for (`fallback`), and a mode that
+changes while it runs makes its rows faults.
 """
 
 from __future__ import annotations
@@ -32,11 +36,13 @@ class CodeCarbon:
     With `save_to_file` it writes its own `emissions.csv` into `output_dir` when it is finished;
     `file_window_ns` is then the span that this file's energies cover. `options` go to the tracker
     as they are (`pue`, `force_ram_power`, ...). `inputs` is the beginning of its input ids, for
-    the second of two that run side by side.
+    the second of two that run side by side. `fallback` takes it in whatever mode it runs; `host`
+    plays / for what the machine has.
 
     Raises:
         NotAvailable: codecarbon is not installed or cannot run here.
-        WrongMode: a powercap tree was given, and it does not use it.
+        WrongMode: a powercap tree was given, and it does not use it; or the machine has counters or
+            GPUs that it leaves unread, and nobody asked for that.
 
     """
 
@@ -52,6 +58,8 @@ class CodeCarbon:
         project_name: str = "wattcal",
         country_iso_code: str = "USA",
         options: Mapping[str, Any] | None = None,
+        fallback: bool = False,
+        host: Path = Path("/"),
     ) -> None:
         if save_to_file and output_dir is None:
             raise NotAvailable("CodeCarbon needs an output_dir to write its emissions.csv into.")
@@ -76,6 +84,8 @@ class CodeCarbon:
         self.mode: Mapping[str, Any] = self._child.ready
         if self._rapl_root is not None:
             self._check_rapl(self._rapl_root)
+        elif not fallback:
+            self._check_fallback(host, options or {})
 
     def __enter__(self) -> CodeCarbon:
         return self
@@ -166,6 +176,31 @@ class CodeCarbon:
         raise WrongMode(
             f"Expected CodeCarbon in the mode intel_rapl on {root}; {problem}. Look for readable "
             "package zones in that tree."
+        )
+
+    def _check_fallback(self, host: Path, options: Mapping[str, Any]) -> None:
+        """Refuse what it has fallen back to without a word, on a machine that could do better."""
+        zones = sorted((host / "sys" / "class" / "powercap").glob("intel-rapl*:*"))
+        cards = sorted((host / "proc" / "driver" / "nvidia" / "gpus").glob("*"))
+        forced = any(options.get(k) for k in ("force_cpu_power", "force_mode_cpu_load"))
+        counted = self.cpu_mode == "intel_rapl" and any(h["summed"] for h in self._hardware)
+        if zones and not counted and not forced:
+            what = (
+                f"the machine has RAPL counters, and it runs in {self.cpu_mode or 'no CPU mode'}. "
+                f"Until the next start this opens them: sudo chmod a+r {zones[0].parent}"
+                "/intel-rapl*/energy_uj"
+            )
+        elif cards and not any(h["class"] == "GPU" for h in self._hardware):
+            what = (
+                f"the machine has {len(cards)} NVIDIA GPUs, and it reads none. It looks for the "
+                "program nvidia-smi on PATH first"
+            )
+        else:
+            return
+        self.close()
+        raise WrongMode(
+            f"CodeCarbon has fallen back without a word: {what}. To record it as it runs, say "
+            "codecarbon-fallback."
         )
 
     @property

@@ -16,6 +16,7 @@ from .nvml import NvmlReader
 from .protocol import Estimator, PushedEstimator
 from .rapl import RaplReader
 from .rapl_perf import RaplPerf
+from .smi import SMI, SmiPower
 from .zeus import Zeus
 
 __all__ = ["ESTIMATORS", "available", "open_estimator"]
@@ -26,8 +27,11 @@ ESTIMATORS: Final[Mapping[str, str]] = {
     "nvml": "energy counters or power sensors of NVIDIA GPUs",
     "cpu-load": "share of time that the cores were busy (psutil)",
     "codecarbon": "CodeCarbon, as it runs here, in a process of its own",
+    "codecarbon-fallback": "the same, in whatever mode it has fallen back to",
     "carbontracker": "CarbonTracker, in a process and an environment of its own",
     "zeus": "Zeus, in a process and an environment of its own",
+    "nvidia-smi": "power of NVIDIA GPUs, by the program of that name",
+    "rocm-smi": "power of AMD GPUs, by the program of that name",
     "bmc-acpi": "the board's own power meter (ACPI, hwmon)",
     "bmc-ipmi": "the board's own power sensor (IPMI DCMI, ipmitool)",
     "bmc-redfish": "the board's own power sensor (Redfish: bmc-redfish@https://HOST)",
@@ -67,10 +71,14 @@ def open_estimator(name: str, *, powercap_root: Path | None = None) -> Estimator
         return CpuLoad(id=stream)
     if tool == "codecarbon":
         return CodeCarbon(id=stream, rapl_root=powercap_root)
+    if tool == "codecarbon-fallback":
+        return CodeCarbon(id=stream, rapl_root=powercap_root, fallback=True)
     if tool == "carbontracker":
         return CarbonTracker(id=stream, python=place, rapl_root=powercap_root)
     if tool == "zeus":
         return Zeus(id=stream, python=place, rapl_root=powercap_root)
+    if tool in SMI:
+        return SmiPower(tool, id=stream, program=where or None)
     if tool in _BOARDS:
         return BoardPower(_BOARDS[tool](where), id=stream)
     raise InputError(f"Expected an estimator of {', '.join(ESTIMATORS)}; got {name!r}.")

@@ -19,6 +19,8 @@ import platform
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import chain, repeat
+from operator import sub, truediv
 from pathlib import Path
 from types import TracebackType
 from typing import Final
@@ -37,6 +39,7 @@ _RENEWAL_S: Final = 0.01
 # A look that took longer than this was interrupted.
 _TORN_NS: Final = 2_000_000
 _LOOKS: Final = 3
+_BYTES, _FROM_START = repeat(32), repeat(0)
 # Two reads of one counter through two zones differ by what flows in between.
 _MIRROR_UJ: Final = 1_000_000
 _MIRROR_LOOKS: Final = 5
@@ -45,11 +48,10 @@ _MIRROR_PAUSE_S: Final = 0.004
 
 @dataclass(slots=True)
 class _Counter:
-    """An open counter and what it read last, in microjoules."""
+    """An open counter, in microjoules."""
 
     zone: Zone
     descriptor: int
-    last_uj: int = 0
 
     def read_uj(self) -> int:
         value = int(os.pread(self.descriptor, 32, 0))
@@ -87,17 +89,25 @@ class RaplReader:
         try:
             for zone in find_zones(root):
                 self._counters.append(_open(zone, root))
+            self._files = [c.descriptor for c in self._counters]
             self._mirrors = self._find_mirrors(sleep)
             self._t_last_ns, _, first = self._look()
         except BaseException:
             self.close()
             raise
-        for counter, value in zip(self._counters, first, strict=True):
-            counter.last_uj = value
+        self._last_uj = first
         zones = tuple(c.zone for c in self._counters if c.zone.id not in self._mirrors)
         self._inputs = {i: frozenset(z.id for z in zones_of_input(zones, i)) for i in INPUTS}
         self._inputs = {i: ids for i, ids in self._inputs.items() if ids}
         self._sum_uj = dict.fromkeys(self._inputs, 0)
+        # Looked up once: reading shall cost next to nothing.
+        self._members = {
+            i: [k for k, c in enumerate(self._counters) if c.zone.id in ids]
+            for i, ids in self._inputs.items()
+        }
+        self._names = [f"{i}_j" for i in self._inputs]
+        self._names += [_column(c.zone) for c in self._counters]
+        self._least_wrap_uj = min(c.zone.wrap_uj for c in self._counters)
 
     def __enter__(self) -> RaplReader:
         return self
@@ -163,26 +173,40 @@ class RaplReader:
             return Reading(now_ns, now_ns, fault=code)
         elapsed_s = max(t_reply_ns - self._t_last_ns, 0) / 1e9
         self._t_last_ns = t_request_ns
-        faults = []
-        for counter, value in zip(self._counters, values, strict=True):
-            touched = [i for i, ids in self._inputs.items() if counter.zone.id in ids]
+        steps_uj = list(map(sub, values, self._last_uj))
+        most_uj = _MOST_W * (elapsed_s + _RENEWAL_S) * 1e6
+        if min(steps_uj) < 0 or max(steps_uj) > most_uj or most_uj >= self._least_wrap_uj:
+            steps_uj, faults = self._decide(values, elapsed_s)
+            if faults:
+                self._last_uj = values
+                return Reading(t_request_ns, t_reply_ns, fault=", ".join(faults))
+        self._last_uj = values
+        sums_uj = self._sum_uj
+        for i, members in self._members.items():
+            for k in members:
+                sums_uj[i] += steps_uj[k]
+        joules = map(truediv, chain(sums_uj.values(), values), repeat(1e6))
+        return Reading(t_request_ns, t_reply_ns, dict(zip(self._names, joules, strict=True)))
+
+    def _decide(self, values: list[int], elapsed_s: float) -> tuple[list[int], list[str]]:
+        """Undo wraps; return each counter's step, uJ, and what no energy explains.
+
+        Where there is a fault, what was not touched by it goes on, and the rest begins again at 0.
+        """
+        steps_uj, faults, lost = [], [], set()
+        for k, counter in enumerate(self._counters):
             try:
-                step_uj = _step(counter, value, elapsed_s)
-            except _Lost as lost:
-                faults.append(str(lost))
-                for i in touched:
-                    self._sum_uj[i] = -1
-            else:
-                for i in touched:
-                    if self._sum_uj[i] >= 0:
-                        self._sum_uj[i] += step_uj
-            counter.last_uj = value
+                steps_uj.append(_step(counter.zone, values[k] - self._last_uj[k], elapsed_s))
+            except _Lost as error:
+                steps_uj.append(0)
+                faults.append(str(error))
+                lost.add(k)
         if faults:
-            self._sum_uj = {i: max(v, 0) for i, v in self._sum_uj.items()}
-            return Reading(t_request_ns, t_reply_ns, fault=", ".join(faults))
-        joules = {f"{i}_j": v / 1e6 for i, v in self._sum_uj.items()}
-        joules |= {_column(c.zone): c.last_uj / 1e6 for c in self._counters}
-        return Reading(t_request_ns, t_reply_ns, joules)
+            for i, members in self._members.items():
+                gone = not lost.isdisjoint(members)
+                step_uj = sum(steps_uj[k] for k in members)
+                self._sum_uj[i] = 0 if gone else self._sum_uj[i] + step_uj
+        return steps_uj, faults
 
     def close(self) -> None:
         """Close the files."""
@@ -196,8 +220,10 @@ class RaplReader:
         best: tuple[int, int, list[int]] | None = None
         for _ in range(_LOOKS):
             before_ns = self._now_ns()
-            values = [c.read_uj() for c in self._counters]
+            values = list(map(int, map(os.pread, self._files, _BYTES, _FROM_START)))
             after_ns = self._now_ns()
+            if min(values) < 0:
+                raise ValueError(f"{min(values)} is below zero, where no counter is")
             if best is None or after_ns - before_ns < best[1] - best[0]:
                 best = before_ns, after_ns, values
             if best[1] - best[0] <= _TORN_NS:
@@ -241,16 +267,15 @@ def _open(zone: Zone, root: Path) -> _Counter:
     return counter
 
 
-def _step(counter: _Counter, value_uj: int, elapsed_s: float) -> int:
-    """Return the energy since the last reading, uJ, or raise `_Lost` where nobody can know it.
+def _step(zone: Zone, step_uj: int, elapsed_s: float) -> int:
+    """Return the energy since the last reading, uJ, of a counter that moved by `step_uj`.
 
     `undecidable`: the gap was so long that the counter may have wrapped any number of times;
     `reset`: it went back, or ahead, by more than any energy explains.
     """
-    zone, most_uj = counter.zone, _MOST_W * (elapsed_s + _RENEWAL_S) * 1e6
+    most_uj = _MOST_W * (elapsed_s + _RENEWAL_S) * 1e6
     if most_uj >= zone.wrap_uj:
         raise _Lost(f"undecidable {zone.id}")
-    step_uj = value_uj - counter.last_uj
     if step_uj < 0:
         step_uj += zone.wrap_uj
     if not 0 <= step_uj <= most_uj:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import csv
 import os
+import shutil
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -16,6 +17,10 @@ import pytest
 from calibration.errors import EstimatorError, InputError, NotAvailable, WrongMode
 from calibration.estimators import CodeCarbon, CpuLoad, RaplReader, open_estimator
 from calibration.instruments import Reading
+from calibration.simulation import nvml
+from calibration.simulation.gpu import A100, Gpu
+from calibration.simulation.profile import constant
+from calibration.simulation.stage import Scene, Stage
 
 START_UJ = 100_000_000_000
 PACKAGE_W, DRAM_W = 40.0, 6.0
@@ -138,6 +143,61 @@ def test_a_dying_codecarbon_is_an_error_of_its_own_after_its_last_row() -> None:
 def test_a_tree_that_it_would_read_as_nothing_is_the_wrong_mode(tmp_path: Path) -> None:
     with constant_power(tmp_path / "sys", package="core"), pytest.raises(WrongMode, match="0 W"):
         CodeCarbon(rapl_root=tmp_path / "sys")
+
+
+def test_a_silent_fallback_is_refused_unless_it_is_asked_for(tmp_path: Path) -> None:
+    """CodeCarbon under test runs on this machine; `host` says what it ought to have found."""
+    plain, counted, carded = (tmp_path / n for n in ("plain", "counted", "carded"))
+    (counted / "sys/class/powercap/intel-rapl:0").mkdir(parents=True)
+    (carded / "proc/driver/nvidia/gpus/0000:01:00.0").mkdir(parents=True)
+    with CodeCarbon(host=plain) as tool:
+        modes = {h["class"]: h for h in tool.descriptor().configuration["hardware"]}
+    if modes["CPU"]["mode"] != "intel_rapl":
+        with pytest.raises(WrongMode, match=r"RAPL counters, and it runs in .*chmod a\+r"):
+            CodeCarbon(host=counted)
+        with CodeCarbon(host=counted, fallback=True) as tool:
+            assert tool.descriptor().mode == modes["CPU"]["mode"]
+        with CodeCarbon(host=counted, options={"force_mode_cpu_load": True}) as tool:
+            assert tool.cpu_mode == "cpu_load"
+    if "GPU" not in modes:
+        with pytest.raises(WrongMode, match="1 NVIDIA GPUs, and it reads none"):
+            CodeCarbon(host=carded)
+
+
+def test_its_modes_are_told_apart(tmp_path: Path) -> None:
+    with CodeCarbon(host=tmp_path, options={"force_cpu_power": 65}) as tool:
+        descriptor = tool.descriptor()
+    # A power that is forced is a TDP to it, and its model of the load goes on top.
+    (cpu,) = (h for h in descriptor.configuration["hardware"] if h["class"] == "CPU")
+    assert (descriptor.mode, cpu["mode"], cpu["tdp_w"]) == ("cpu_load", "cpu_load", 65)
+    assert descriptor.configuration["force_cpu_power"] == 65
+    tool.mode = {**tool.mode, "hardware": [{**cpu, "mode": "constant"}]}
+    inputs = {c.name: c.input for c in tool.descriptor().channels}
+    assert inputs["codecarbon_cpu_j"] is None, "a constant times the duration is no input"
+
+
+def test_gpus_are_recorded_by_card_and_a_change_of_mode_is_a_fault(
+    tmp_path: Path, require: Callable[[str, bool, str], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    require("gcc", shutil.which("gcc") is not None, "the simulated GPU library needs gcc")
+    card = Gpu("NVIDIA A100-SXM4-40GB", "GPU-1", constant(200.0), A100)
+    with Stage(tmp_path / "stage", Scene((), (card,))) as stage:
+        library = nvml.build_library(tmp_path / "lib")
+        monkeypatch.setenv("LD_LIBRARY_PATH", str(library))
+        monkeypatch.setenv("PATH", f"{library}:{os.environ['PATH']}")
+        monkeypatch.setenv("WATTCAL_NVML", str(stage.gpu_state))
+        rows: list[Reading] = []
+        with CodeCarbon(measure_power_secs=0.3, host=tmp_path) as tool:
+            item = next(h for h in tool.mode["hardware"] if h["class"] == "GPU")
+            assert item["gpus"] == {"GPU-1": "energy_counter"}
+            wait_for(lambda: rows.extend(tool.drain()) or len(rows) >= 4)
+            assert mean_w(rows, "codecarbon_gpu_j") == pytest.approx(200.0, rel=0.2)
+            state = stage.gpu_state.open("r+b")
+            with state:  # the word `has_counter` of the first card: simulation/nvml.py
+                state.seek(128 + 3 * 64 + 8 * 8)
+                state.write(bytes(8))
+            wait_for(lambda: rows.extend(tool.drain()) or rows[-1].fault)
+    assert (rows[-1].values, (rows[-1].fault or "").split()[0]) == ({}, "mode_changed")
 
 
 def test_a_tree_that_is_not_there_is_named(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from tool_line import Line
@@ -29,6 +29,10 @@ _ENERGIES: Final = {
     "codecarbon_ram_j": "ram_energy",
     "codecarbon_total_j": "energy_consumed",
 }
+
+
+_OPTIONS: Final = ("tracking_mode", "pue", "wue", "measure_power_secs", "rapl_prefer_psys")
+_FORCED: Final = ("force_cpu_power", "force_ram_power", "force_mode_cpu_load")
 
 
 class _Stamps:
@@ -50,7 +54,9 @@ class _Stamps:
         return measured
 
 
-def _handler(line: Line, stamps: _Stamps, columns: tuple[str, ...]) -> Any:
+def _handler(
+    line: Line, stamps: _Stamps, columns: tuple[str, ...], changed: Callable[[], str | None]
+) -> Any:
     from codecarbon.output_methods.base_output import BaseOutput
 
     class Reporter(BaseOutput):
@@ -61,13 +67,17 @@ def _handler(line: Line, stamps: _Stamps, columns: tuple[str, ...]) -> Any:
         def live_out(self, total: Any, delta: Any) -> None:
             if stamps.count >= 2 and stamps.count != self.sent:
                 self.sent = stamps.count
-                line.say(
-                    {
-                        "t_request_ns": stamps.t_request_ns,
-                        "t_reply_ns": stamps.t_reply_ns,
-                        "values": {c: getattr(total, _ENERGIES[c]) * _J for c in columns},
-                    }
-                )
+                said: dict[str, Any] = {
+                    "t_request_ns": stamps.t_request_ns,
+                    "t_reply_ns": stamps.t_reply_ns,
+                    "values": {},
+                }
+                now = changed()
+                if now is None:
+                    said["values"] = {c: getattr(total, _ENERGIES[c]) * _J for c in columns}
+                else:  # in another mode it is another estimator, whose joules do not belong here
+                    said["fault"] = f"mode_changed {now}"
+                line.say(said)
 
         out = live_out
 
@@ -119,10 +129,36 @@ def _summed(item: Any) -> list[str] | None:
     return [zone for name, zone in names if name.startswith("Processor Energy Delta_")]
 
 
+def _gpu_sources(item: Any) -> dict[str, str] | None:
+    """Return by UUID how a GPU item gets each card's energy: its counter, or power times time."""
+    if type(item).__name__ != "GPU":
+        return None
+    cards = getattr(getattr(item, "devices", None), "devices", ())
+    return {
+        str(getattr(card, "_uuid", None) or index): (
+            "power" if getattr(card, "_use_power_fallback", False) else "energy_counter"
+        )
+        for index, card in enumerate(cards)
+    }
+
+
+def _sources(hardware: list[dict[str, Any]]) -> list[tuple[Any, ...]]:
+    """Return what must stay as it is while it runs: each item's way to its number."""
+    return [(h["class"], h["mode"], *(h["gpus"] or {}).items()) for h in hardware]
+
+
 def _mode(tracker: Any) -> dict[str, Any]:
     """Return how the tracker gets its numbers, as it stands after everything was set up."""
     from codecarbon._version import __version__
 
+    return {
+        "version": __version__,
+        "hardware": _hardware(tracker),
+        **{k: getattr(tracker, f"_{k}", None) for k in (*_OPTIONS, *_FORCED)},
+    }
+
+
+def _hardware(tracker: Any) -> list[dict[str, Any]]:
     hardware = []
     for item in tracker._hardware:
         hardware.append(
@@ -132,15 +168,10 @@ def _mode(tracker: Any) -> dict[str, Any]:
                 "tdp_w": getattr(item, "_tdp", None),
                 "model": getattr(item, "_model", None),
                 "summed": _summed(item),
+                "gpus": _gpu_sources(item),
             }
         )
-    options = ("tracking_mode", "pue", "wue", "measure_power_secs", "rapl_prefer_psys")
-    forced = ("force_cpu_power", "force_ram_power", "force_mode_cpu_load")
-    return {
-        "version": __version__,
-        "hardware": hardware,
-        **{k: getattr(tracker, f"_{k}", None) for k in (*options, *forced)},
-    }
+    return hardware
 
 
 def main() -> int:
@@ -160,7 +191,13 @@ def main() -> int:
     columns = tuple(c for c in _ENERGIES if c != "codecarbon_gpu_j" or "GPU" in classes)
     tracker._do_measurements = stamps.around(tracker._do_measurements)
     # Before the file's own handler, so that the last row stands even if the file cannot be written.
-    tracker._output_handlers.insert(0, _handler(line, stamps, columns))
+    began_as = _sources(mode["hardware"])
+
+    def changed() -> str | None:
+        now = _sources(_hardware(tracker))
+        return None if now == began_as else str(now)
+
+    tracker._output_handlers.insert(0, _handler(line, stamps, columns, changed))
     t_start_ns = time.monotonic_ns()
     tracker.start()
     if tracker._start_time is None or stamps.count == 0:
