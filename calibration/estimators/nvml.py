@@ -31,43 +31,13 @@ from typing import Any, Final
 from ..errors import NotAvailable, NotInstalled
 from ..instruments import Reading
 from ..recording.documents import ChannelInfo, Descriptor
+from .nvml_cards import Card, UnknownStep, find_cards, powers_w, step_mj
 from .renewal import looks, update_period_s
 
 __all__ = ["NvmlReader"]
 
-_AVERAGE, _INSTANT = 185, 186
-# A card draws more than its limit for milliseconds only; a step that would need twice the limit,
-# beside a few updates of the counter, is no energy.
-_TIMES_LIMIT: Final = 2.0
-_SLACK_S: Final = 0.5
-_MOST_W: Final = 2000.0
 _LOOK_EVERY_S: Final = 0.003
 _AGAIN_NS: Final = 1_000_000_000
-_PART_TIME: Final = ("A100", "H100")
-_PART_TIME_SHARE: Final = 0.25
-
-
-@dataclass(slots=True)
-class _Card:
-    """One GPU: what it is, what it can tell, and what its counter read last, mJ."""
-
-    uuid: str
-    handle: Any
-    facts: dict[str, Any]
-    counts: bool
-    powers: tuple[str, ...]
-    most_w: float
-    last_mj: int = 0
-    period_s: float | None = None
-
-    @property
-    def observed_share(self) -> float:
-        """Return the part of the time that its sensor looks, 0 to 1."""
-        return _PART_TIME_SHARE if any(w in self.facts["name"] for w in _PART_TIME) else 1.0
-
-
-class _Unknown(Exception):  # noqa: N818 - internal, never leaves this module
-    """A step of a counter that no energy explains."""
 
 
 @dataclass(slots=True)
@@ -107,7 +77,7 @@ class NvmlReader:
         self._initialise()
         try:
             self._driver = str(self._nvml.nvmlSystemGetDriverVersion())
-            self._cards, self._silent = self._find_cards()
+            self._cards, self._silent = find_cards(self._nvml)
             self.mode = "energy_counter" if all(c.counts for c in self._cards) else "power"
             for card in self._cards:
                 card.period_s = self._period(card, look_s, sleep)
@@ -214,20 +184,20 @@ class NvmlReader:
             return Reading(before_ns, self._now_ns(), fault=self._fault(error, before_ns))
         elapsed_s = max(t_reply_ns - self._t_last_ns, 0) / 1e9
         self._t_last_ns = t_request_ns
-        faults, step_mj = [], 0
+        faults, sum_mj = [], 0
         for card in self._cards:
             if card.uuid not in look.counters_mj:
                 continue
             now_mj = look.counters_mj[card.uuid]
             try:
-                step_mj += _step(card, now_mj, elapsed_s)
-            except _Unknown as unknown:
+                sum_mj += step_mj(card, now_mj, elapsed_s)
+            except UnknownStep as unknown:
                 faults.append(str(unknown))
             card.last_mj = now_mj
         if faults:
             self._sum_mj = 0
             return Reading(t_request_ns, t_reply_ns, fault=", ".join(faults))
-        self._sum_mj += step_mj
+        self._sum_mj += sum_mj
         if self.mode == "energy_counter":
             values = {"nvml_j": self._sum_mj / 1e3}
         else:
@@ -255,73 +225,14 @@ class NvmlReader:
             ) from None
         self._open = True
 
-    def _find_cards(self) -> tuple[list[_Card], tuple[str, ...]]:
-        n, cards, silent = self._nvml, [], []
-        for index in range(n.nvmlDeviceGetCount()):
-            handle = n.nvmlDeviceGetHandleByIndex(index)
-            uuid = str(n.nvmlDeviceGetUUID(handle))
-            counts = self._ask(n.nvmlDeviceGetTotalEnergyConsumption, handle) is not None
-            powers = tuple(self._powers_w(handle, ("instant_w", "average_w")))
-            if not powers and self._ask(n.nvmlDeviceGetPowerUsage, handle) is not None:
-                powers = ("power_w",)
-            limit_mw = self._ask(n.nvmlDeviceGetEnforcedPowerLimit, handle)
-            mig = self._ask(n.nvmlDeviceGetMigMode, handle)
-            facts = {
-                "name": str(n.nvmlDeviceGetName(handle)),
-                "vbios": self._ask(n.nvmlDeviceGetVbiosVersion, handle),
-                "architecture": self._ask(n.nvmlDeviceGetArchitecture, handle),
-                "power_limit_w": None if limit_mw is None else limit_mw / 1e3,
-                # With MIG the numbers are those of the whole board, not of an instance.
-                "mig": None if mig is None else bool(mig[0]),
-            }
-            if not counts and not powers:
-                silent.append(f"{facts['name']} {uuid}")
-                continue
-            most_w = _MOST_W if limit_mw is None else _TIMES_LIMIT * limit_mw / 1e3
-            cards.append(_Card(uuid, handle, facts, counts, powers, most_w))
-        if not cards:
-            what = ", ".join(silent) or "no GPU"
-            raise NotAvailable(
-                f"Expected a GPU that tells its energy or power; found {what}. Record it without "
-                "the estimator nvml."
-            )
-        if not all(c.counts for c in cards):
-            # Power is read of all; a card with a counter only would be missing in the sum.
-            silent += [f"{c.facts['name']} {c.uuid}" for c in cards if not c.powers]
-            cards = [c for c in cards if c.powers]
-        return cards, tuple(silent)
-
-    def _ask(self, question: Callable[[Any], Any], handle: Any) -> Any:
-        """Return the answer; None where this card or this library has none."""
-        n = self._nvml
-        try:
-            return question(handle)
-        except (n.NVMLError_NotSupported, n.NVMLError_FunctionNotFound):
-            return None
-
-    def _powers_w(self, handle: Any, names: tuple[str, ...]) -> dict[str, float]:
-        """Return power by name, W; a field that a card does not know is left out."""
-        if names == ("power_w",):
-            return {"power_w": self._nvml.nvmlDeviceGetPowerUsage(handle) / 1e3}
-        if not names:
-            return {}
-        answers = self._ask(
-            lambda h: self._nvml.nvmlDeviceGetFieldValues(h, [_INSTANT, _AVERAGE]), handle
-        )
-        found = {}
-        for name, answer in zip(("instant_w", "average_w"), answers or (), strict=False):
-            if name in names and answer.nvmlReturn == self._nvml.NVML_SUCCESS:
-                found[name] = answer.value.uiVal / 1e3
-        return found
-
-    def _period(self, card: _Card, look_s: float, sleep: Callable[[float], None]) -> float | None:
+    def _period(self, card: Card, look_s: float, sleep: Callable[[float], None]) -> float | None:
         """Measure how often the card renews its counter, or its power where it has none."""
         n = self._nvml
 
         def read() -> float | None:
             if card.counts:
                 return float(n.nvmlDeviceGetTotalEnergyConsumption(card.handle))
-            return self._powers_w(card.handle, card.powers).get(card.powers[0])
+            return powers_w(n, card.handle, card.powers).get(card.powers[0])
 
         return update_period_s(
             *looks(read, last_s=look_s, every_s=_LOOK_EVERY_S, now_ns=self._now_ns, sleep=sleep)
@@ -336,7 +247,7 @@ class NvmlReader:
                     self._nvml.nvmlDeviceGetTotalEnergyConsumption(card.handle)
                 )
         for card in self._cards:
-            powers = self._powers_w(card.handle, card.powers)
+            powers = powers_w(self._nvml, card.handle, card.powers)
             if len(powers) < len(card.powers):
                 raise self._nvml.NVMLError(self._nvml.NVML_ERROR_NO_DATA)
             look.powers_w[card.uuid] = powers
@@ -370,21 +281,6 @@ class NvmlReader:
             return False
         self._away_since_ns = None
         return True
-
-
-def _step(card: _Card, now_mj: int, elapsed_s: float) -> int:
-    """Return the energy since the last reading, mJ, or raise `_Unknown`.
-
-    `reset`: the driver was loaded again, its counter is as young as that; `went_back`: it fell to
-    something that no reload explains; `implausible`: it ran ahead of what the card can draw.
-    """
-    most_mj = card.most_w * (elapsed_s + _SLACK_S) * 1e3
-    step_mj = now_mj - card.last_mj
-    if step_mj < 0:
-        raise _Unknown(f"{'reset' if now_mj <= most_mj else 'went_back'} {card.uuid}")
-    if step_mj > most_mj:
-        raise _Unknown(f"implausible {card.uuid}")
-    return step_mj
 
 
 def _library() -> Any:
