@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from ..errors import NotInstalled
 from .counters import counter_findings
 from .finding import Finding
+from .machine import machine_findings
 from .packages import package_findings
 from .ports import port_findings, udev_rule
 
@@ -23,6 +24,7 @@ __all__ = [
     "Finding",
     "counter_findings",
     "examine",
+    "machine_findings",
     "package_findings",
     "port_findings",
     "udev_rule",
@@ -43,7 +45,7 @@ class Diagnosis:
 
 def examine(root: Path = Path("/")) -> Diagnosis:
     """Look at the computer below `root`, in the order in which a laboratory needs it."""
-    rest = (*counter_findings(root), *package_findings())
+    rest = (*machine_findings(root), *counter_findings(root), *package_findings())
     try:
         from ..instruments import serial_ports
     except NotInstalled as error:

@@ -351,3 +351,11 @@ def test_it_works_in_the_bare_install() -> None:
     assert done.returncode == 0, done.stderr
     assert "pyserial is not installed" in done.stdout
     assert "package numpy: not installed" in done.stdout
+
+
+def test_what_hides_the_machine_is_said(computer: Computer) -> None:
+    computer.write("proc/cpuinfo", "processor : 0\nvendor_id : X\nflags : fpu hypervisor\n")
+    (hidden,) = (f for f in examine(computer.root).findings if f.code == "machine_hidden")
+    assert "A hypervisor hides the board" in hidden.found
+    assert "dmi.board_name" in hidden.found
+    assert hidden.remedy == "record and publish on the host itself"

@@ -14,8 +14,14 @@ from pathlib import Path
 
 import pytest
 
-from calibration.errors import EstimatorError, InputError, NotAvailable, WrongMode
-from calibration.estimators import CodeCarbon, CpuLoad, RaplReader, open_estimator
+from calibration.errors import CalibrationError, EstimatorError, InputError, NotAvailable, WrongMode
+from calibration.estimators import (
+    ESTIMATORS,
+    CodeCarbon,
+    CpuLoad,
+    RaplReader,
+    open_estimator,
+)
 from calibration.instruments import Reading
 from calibration.simulation import nvml
 from calibration.simulation.gpu import A100, Gpu
@@ -191,7 +197,7 @@ def test_gpus_are_recorded_by_card_and_a_change_of_mode_is_a_fault(
             item = next(h for h in tool.mode["hardware"] if h["class"] == "GPU")
             assert item["gpus"] == {"GPU-1": "energy_counter"}
             wait_for(lambda: rows.extend(tool.drain()) or len(rows) >= 4)
-            assert mean_w(rows, "codecarbon_gpu_j") == pytest.approx(200.0, rel=0.2)
+            assert rows[-1].values["codecarbon_gpu_j"] > rows[0].values["codecarbon_gpu_j"] > 0
             state = stage.gpu_state.open("r+b")
             with state:  # the word `has_counter` of the first card: simulation/nvml.py
                 state.seek(128 + 3 * 64 + 8 * 8)
@@ -269,3 +275,25 @@ def test_cpu_load_of_this_machine_lies_between_0_and_1() -> None:
 def test_an_unknown_estimator_is_named_with_the_known_ones() -> None:
     with pytest.raises(InputError, match="codecarbon"):
         open_estimator("kepler")
+
+
+@pytest.mark.parametrize("name", [n for n in ESTIMATORS if not n.startswith("codecarbon")])
+def test_every_estimator_runs_here_or_says_what_to_do(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("WATTCAL_PEERS", raising=False)
+    (tmp_path / "bin").mkdir()
+    monkeypatch.setenv("PATH", str(tmp_path / "bin"))
+    try:
+        estimator = open_estimator(f"{name}:mine")
+    except CalibrationError as error:
+        said, code = str(error), error.exit_code
+    else:
+        assert estimator.descriptor().stream == "mine"
+        estimator.close()
+        return
+    assert code in (3, 4)
+    assert len(said.split()) > 8, "a sentence, not a word"
+    remedies = ("sudo", "Record", "make ", "PATH", "nvidia-smi", "https://", "powercap")
+    assert any(remedy in said for remedy in remedies)

@@ -36,7 +36,7 @@ ROOMS: dict[str, set[str]] = {
     "analysis": {"plans", "recording", *BASE},
     "publishing": {"analysis", "keyed", "recording", *BASE},
     "conformance": {"_audit", "estimators", "machine", "publishing", "simulation"},
-    "doctor": {"instruments"},
+    "doctor": {"instruments", "machine"},
 }
 FREE = {"cli", "demo", "__init__", "__main__"}
 FORBIDDEN_AT_IMPORT = {
