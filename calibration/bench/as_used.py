@@ -14,25 +14,29 @@ import json
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, Self
 
 from .._profile.as_used import DURATIONS_S
-from ..errors import NotAvailable
+from ..errors import InputError, NotAvailable
+from ..plans import Plan
 from ..recording.files import sha256_of
 from ..recording.tool_runs import ToolRun, Window, write_tool_runs
 
-__all__ = ["TOOLS", "ToolsAsUsed"]
+__all__ = ["TOOLS", "ToolsAsUsed", "check", "fitting"]
 
 _FOLDER: Final = "as_used"
+_MARGIN_S: Final = 15.0
+_START_UP_S: Final = 5.0
 _CODECARBON: Final = """
 import json, sys, time
 from codecarbon import OfflineEmissionsTracker
 folder, durations = sys.argv[1], json.loads(sys.argv[2])
 for seconds in durations:
-    start_ns = time.monotonic_ns()
     tracker = OfflineEmissionsTracker(country_iso_code="FRA", output_dir=folder)
+    start_ns = time.monotonic_ns()
     tracker.start()
     time.sleep(seconds)
     tracker.stop()
@@ -42,6 +46,42 @@ for seconds in durations:
 
 TOOLS: Final[Mapping[str, tuple[str, str]]] = {"codecarbon": (_CODECARBON, "emissions.csv")}
 """What runs a tool, and the file that it then has written; a further tool is a further line."""
+
+
+def fitting(plan: Plan) -> tuple[float, ...]:
+    """Return the durations, s, of the runs that fit one after the other into a plan's time.
+
+    Each run takes a while to start, and all of them have to lie inside the recording, whose warm-up
+    may end early.
+    """
+    found: list[float] = []
+    left_s = sum(s.duration_s for s in plan.steps if s.purpose != "warm-up") - _MARGIN_S
+    for duration_s in DURATIONS_S:
+        left_s -= duration_s + _START_UP_S
+        if left_s < 0:
+            break
+        found.append(float(duration_s))
+    return tuple(found)
+
+
+def check(tools: Sequence[str], durations_s: Sequence[float]) -> None:
+    """Refuse a tool that is not known here, and a plan that is too short for any run.
+
+    Raises:
+        NotAvailable: there is no such tool.
+        InputError: there are tools, and no duration.
+
+    """
+    unknown = [t for t in tools if t not in TOOLS]
+    if unknown:
+        raise NotAvailable(
+            f"--as-used: expected a tool among {', '.join(TOOLS)}; got {unknown[0]!r}."
+        )
+    if tools and not durations_s:
+        raise InputError(
+            f"--as-used: expected a plan that holds a run of {DURATIONS_S[0]} s at least; this one "
+            "is shorter. Take a longer plan, or leave --as-used away."
+        )
 
 
 class ToolsAsUsed:
@@ -56,12 +96,7 @@ class ToolsAsUsed:
         python: str = sys.executable,
         environment: Mapping[str, str] | None = None,
     ) -> None:
-        unknown = [t for t in tools if t not in TOOLS]
-        if unknown:
-            raise NotAvailable(
-                f"Expected tools among {', '.join(TOOLS)} to run as their users do; got "
-                f"{unknown[0]!r}."
-            )
+        check(tools, durations_s)
         self._run, self._count = run, len(durations_s)
         self._running: dict[str, subprocess.Popen[str]] = {}
         for tool in tools:
@@ -80,8 +115,13 @@ class ToolsAsUsed:
                     start_new_session=True,
                 )
 
-    def finish(self, limit_s: float) -> dict[str, str]:
-        """Wait for the tools, write the index, and return why a tool left nothing, by its name."""
+    def finish(self, limit_s: float, *, ended_ns: int | None = None) -> dict[str, str]:
+        """Wait for the tools, write the index, and return why a tool left nothing, by its name.
+
+        `ended_ns` (monotonic) is when the recording ended, now by default: a run that lasted longer
+        has no reference.
+        """
+        ended_ns = time.monotonic_ns() if ended_ns is None else ended_ns
         done: list[ToolRun] = []
         failed: dict[str, str] = {}
         for tool, process in self._running.items():
@@ -99,6 +139,8 @@ class ToolsAsUsed:
                     f"it ended with {process.returncode} after {len(windows)} of {self._count} "
                     f"runs; see {self._run / _FOLDER / tool / 'log'}"
                 )
+            elif windows[-1].t_end_ns > ended_ns:
+                failed[tool] = "it ran on after the recording had ended"
             elif not (self._run / file).is_file():
                 failed[tool] = f"it wrote no {TOOLS[tool][1]}"
             else:

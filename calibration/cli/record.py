@@ -51,6 +51,8 @@ estimators: rapl, nvml, cpu-load, codecarbon (all that run here, unless named),
 _LEAST_SHARE = 0.95  # of the time that a meter looks at; below it the record says so
 _LAST_ROWS: Final = 3
 """A meter whose last readings all failed was lost; one failed reading is noise."""
+_AS_USED_LIMIT_S: Final = 60.0
+"""How long a tool that runs as its users run it may take to end after the recording."""
 _ANCHOR_S: Final = 10.0
 _DEFAULT_STEP_S: Final = 30.0
 # A command ends its step when it is done; a day is meant as "as long as it takes".
@@ -114,6 +116,14 @@ def add_source_options(parser: argparse.ArgumentParser) -> None:
         help="a software estimator, or `none`; may be repeated (default: all that run here)",
     )
     parser.add_argument(
+        "--as-used",
+        metavar="TOOL",
+        action="append",
+        default=[],
+        help="also run TOOL as its users do, in its own process with its defaults and its own file "
+        "(codecarbon); may be repeated",
+    )
+    parser.add_argument(
         "--session",
         metavar="NAME",
         default="auto",
@@ -159,7 +169,7 @@ def carry_out(arguments: argparse.Namespace) -> tuple[Path, bool, float]:
         CalibrationError, DriverError: something cannot be recorded, or ended the recording.
 
     """
-    from ..bench import AmbientSensor, record
+    from ..bench import AmbientSensor, as_used, record
     from ..machine import this_machine
     from ..plans import find_plan, observer_plan, to_mapping
     from ..recording.writer import RunWriter, new_start
@@ -171,6 +181,8 @@ def carry_out(arguments: argparse.Namespace) -> tuple[Path, bool, float]:
         else find_plan(arguments.plan or arguments.default_plan)
     )
     _check_workloads(plan)
+    durations_s = as_used.fitting(plan)
+    as_used.check(arguments.as_used, durations_s)
     if arguments.output is not None:
         _check_free(arguments.output)
     sources = find_sources(arguments, this_machine())
@@ -209,6 +221,10 @@ def carry_out(arguments: argparse.Namespace) -> tuple[Path, bool, float]:
         with LiveView(f"recording {plan.name}") as view:
             watched = view.shown and not (arguments.headless or sources.manual)
             writer = RunWriter.create(path, start=start)
+            used = None
+            if arguments.as_used:
+                used = as_used.ToolsAsUsed(path, arguments.as_used, durations_s)
+                stack.enter_context(used)
             with contextlib.suppress(KeyboardInterrupt), writer:
                 interrupted = True
                 record(
@@ -224,6 +240,9 @@ def carry_out(arguments: argparse.Namespace) -> tuple[Path, bool, float]:
                     active=active,
                 )
                 interrupted = False
+            if used is not None and not interrupted:
+                for tool, why in used.finish(_AS_USED_LIMIT_S).items():
+                    print(f"wattcal: --as-used {tool}: {why}", file=sys.stderr)
     return path, interrupted, time.monotonic() - began_s
 
 

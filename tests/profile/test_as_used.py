@@ -11,6 +11,7 @@ import hashlib
 import itertools
 import json
 import math
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -26,7 +27,7 @@ from calibration.analysis.as_used import UsedFile, WindowEnergy, judge_as_used, 
 from calibration.bench import as_used as bench
 from calibration.cli import main
 from calibration.errors import NotAvailable, RunError
-from calibration.plans import PlanStep
+from calibration.plans import PlanStep, find_plan
 from calibration.recording.documents import ChannelInfo, Descriptor, Step
 from calibration.recording.reader import read_run
 from calibration.recording.tool_runs import ToolRun, Window, read_tool_runs, write_tool_runs
@@ -345,11 +346,16 @@ def test_a_tool_runs_in_its_own_process_and_leaves_its_own_file(
 
     monkeypatch.setattr(bench, "TOOLS", tools(0))
     (tmp_path / "good").mkdir()
+    later_ns = time.monotonic_ns() + 3600 * NS
     with bench.ToolsAsUsed(tmp_path / "good", ["codecarbon"], (1.0, 2.0)) as running:
-        assert running.finish(60.0) == {}
+        assert running.finish(60.0, ended_ns=later_ns) == {}
     (found,) = read_tool_runs(tmp_path / "good")
     assert (found.tool, found.settings, len(found.windows)) == ("codecarbon", "default", 2)
     assert found.windows[0].t_end_ns <= found.windows[1].t_start_ns
+    (tmp_path / "late").mkdir()
+    with bench.ToolsAsUsed(tmp_path / "late", ["codecarbon"], (1.0,)) as running:
+        assert "ran on after" in running.finish(60.0, ended_ns=0)["codecarbon"]
+    assert read_tool_runs(tmp_path / "late") == ()
     monkeypatch.setattr(bench, "TOOLS", tools(3))
     (tmp_path / "bad").mkdir()
     with bench.ToolsAsUsed(tmp_path / "bad", ["codecarbon"], (1.0,)) as running:
@@ -357,3 +363,27 @@ def test_a_tool_runs_in_its_own_process_and_leaves_its_own_file(
     assert read_tool_runs(tmp_path / "bad") == ()
     with pytest.raises(NotAvailable, match="codecarbon"):
         bench.ToolsAsUsed(tmp_path, ["nobody"])
+
+
+def test_record_runs_a_tool_as_its_users_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = tmp_path / "run"
+    words = ["record", "--workload", "idle:0:2", "--estimator", "cpu-load", "-o", str(run)]
+    assert main([*words, "--as-used", "codecarbon", "--headless"]) == 3
+    assert "30 s at least" in capsys.readouterr().err
+    assert main([*words, "--as-used", "nobody", "--headless"]) == 4
+    assert not run.exists()
+    fake = FAKE.replace("sys.exit(FAILS)", "")
+    monkeypatch.setattr(bench, "TOOLS", {"codecarbon": (fake, "emissions.csv")})
+    monkeypatch.setattr(bench, "fitting", lambda plan: (1.0,))
+    assert main([*words, "--as-used", "codecarbon", "--headless"]) == 0
+    (found,) = read_tool_runs(run)
+    steps = read_run(run).steps
+    assert steps[0].t_start_ns - 5 * NS < found.windows[0].t_start_ns < steps[-1].t_end_ns + 5 * NS
+    assert main(["runs", "check", str(run)]) == 0
+
+
+def test_the_runs_of_a_tool_fit_into_the_plan() -> None:
+    assert bench.fitting(find_plan("smoke")) == (30.0,)
+    assert bench.fitting(find_plan("standard")) == (30.0, 120.0, 600.0)
