@@ -223,6 +223,7 @@ def _document(run: Run) -> dict[str, Any]:
         "started": _wall(run),
         "note": run.start.note,
         "source": run.start.source,
+        "setup": dict(run.start.setup),
         "status": "not sealed" if stop is None else stop.exit_status,
         "reason": None if stop is None else stop.reason,
         "streams": [_stream_document(run, stream) for stream in run.descriptors],
@@ -303,6 +304,14 @@ def _print_run(document: dict[str, Any]) -> None:
     print(f"{document['run']}  session {document['session']}  {document['status']}{kind}")
     if document["source"]:
         print(f"from {document['source'].get('mapping')}: {document['source'].get('citation')}")
+    setup = {k: v for k, v in document["setup"].items() if v and k != "joined"}
+    if setup:
+        print("setup: " + ", ".join(f"{k} {v}" for k, v in setup.items()))
+    if joined := document["setup"].get("joined"):
+        print(
+            f"joined of two hosts: offset {joined['offset_s']:.4f} s, u {joined['u_s']:.2g} s, by "
+            f"{joined['seen_by']}"
+        )
     for stream in document["streams"]:
         mode = f", mode {stream['mode']}" if stream["mode"] else ""
         place = f" at {stream['boundary']}" if stream["boundary"] else ""

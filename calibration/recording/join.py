@@ -18,6 +18,7 @@ from .documents import Descriptor
 from .reader import Run
 from .seal import parquet_path
 from .streams import StreamWriter
+from .tool_runs import INDEX
 from .writer import RunWriter, new_start
 
 __all__ = ["join_runs", "refuse_unfinished"]
@@ -89,6 +90,11 @@ def join_runs(
             writer.step(step)
         for fault in machine.faults:
             writer.fault(fault)
+        if machine.cost is not None:
+            writer.cost(machine.cost)
+        if (machine.path / INDEX).is_file():  # what the machine's tools wrote by themselves
+            shutil.copytree(machine.path / "as_used", path / "as_used")
+            shutil.copy2(machine.path / INDEX, path / INDEX)
         names = {d.stream for d in moved}
         for fault in (f for f in meters.faults if f.stream in names):
             opened, ended = (

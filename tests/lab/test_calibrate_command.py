@@ -89,7 +89,7 @@ def test_it_records_by_itself_and_a_refusal_says_why(
     with Pzem004tEmulator(60.0, refresh_s=0.1, window_s=0.1) as meter:
         code = main(
             ["calibrate", "--meter", f"wall=pzem-004t@{meter.path}", "--estimator", "cpu-load",
-             "--workload", "cpu-int-1:0.5:1.5", "--simulated", "--headless",
+             "--workload", "cpu-int-1:0.5:2.8", "--simulated", "--headless",
              "-o", str(tmp_path / "x")]
         )  # fmt: skip
     said = capsys.readouterr()

@@ -91,6 +91,9 @@ def test_the_offset_is_found_by_the_load_and_stands_in_the_new_run(
 ) -> None:
     machine, host = two_runs(tmp_path, find_plan("quick"), rapl=rapl)
     joined = tmp_path / "joined"
+    (machine / "as_used").mkdir()
+    (machine / "as_used" / "codecarbon.csv").write_text("duration\n")
+    (machine / "as_used.json").write_text('{"version": 1, "files": []}')
     arguments = ["runs", "join", str(machine), str(host), "-o", str(joined), "--json"]
     assert main(arguments) == 0
     found = json.loads(capsys.readouterr().out)
@@ -104,6 +107,11 @@ def test_the_offset_is_found_by_the_load_and_stands_in_the_new_run(
     if rapl:
         assert abs(found["skew"] + SKEW) < 4 * found["u_skew"]
     assert check_run(joined) == ()
+    assert (joined / "as_used" / "codecarbon.csv").exists()
+    assert main(["runs", "show", str(joined)]) == 0
+    shown = capsys.readouterr().out
+    assert "machine node7, reference wall" in shown or "reference wall, machine node7" in shown
+    assert f"joined of two hosts: offset {found['offset_s']:.4f} s" in shown
     run = read_run(joined)
     assert run.start.setup["joined"]["u_s"] == found["u_s"]
     assert run.start.setup["reference"] == "wall"
