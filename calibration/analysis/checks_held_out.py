@@ -120,9 +120,10 @@ def _uncertain(e: Evidence, threshold: float) -> str:
     half = e.bounds.half_width_w
     usual, reach = float(np.median(half)), float(np.ptp(e.points.reference_w))
     if usual > threshold * reach:
+        much = f"{100 * usual / reach:.0f} % of" if reach else "more than"
         return (
-            f"the correction holds within {usual:.3g} W (95 %), {100 * usual / reach:.0f} % of the "
-            f"{reach:.3g} W that the reference spans: too little to tell loads apart."
+            f"the correction holds within {usual:.3g} W (95 %), {much} the {reach:.3g} W that the "
+            "reference spans: too little to tell loads apart."
         )
     share = half / np.abs(e.points.reference_w)
     at = int(np.argmax(share))

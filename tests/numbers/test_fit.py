@@ -218,3 +218,9 @@ def test_json_has_every_key_of_its_definition() -> None:
         assert set(value["validation"][key]) == summary
     group = {"group", "n", "bias_pct", "mape_pct", "max_abs_pct", "covered_pct"}
     assert set(value["validation"]["per_group"][0]) == group
+
+
+def test_a_reference_that_never_changes_is_refused_in_words() -> None:
+    points = make(lambda x, _: np.full(x.size, 60.0), noise_w=0.0)
+    assert "range_too_short" in reasons(points)
+    assert fit_points(points, ("rapl_package",)).verdict == "refused"
