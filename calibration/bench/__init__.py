@@ -5,8 +5,10 @@ from .describe import MeterNotes, descriptor_from_meter, identity_of
 from .display import Display, parse_display
 from .interrupts import Interrupts
 from .lab import Lab, LabMachine, LabMeter, read_lab, same_serial
+from .made import AnyEstimator, AnyMeter
 from .manual import Console, ManualMeter, Terminal
-from .session import AnyEstimator, AnyMeter, Snapshot, record
+from .recorder import record
+from .snapshot import Snapshot
 
 __all__ = [
     "PLAUSIBLE_C",

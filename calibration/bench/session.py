@@ -1,9 +1,4 @@
-"""One recording: plan x meters x estimators -> a sealed run.
-
-The main thread follows the plan and tells the machine what to do; every source has a thread of its
-own. The run is sealed in every case: at the end of the plan, when it is stopped, on Ctrl-C (also a
-second one), and with the reason when something unexpected ends it.
-"""
+"""What is in motion while a plan runs: its steps in the main thread, each source in its own."""
 
 from __future__ import annotations
 
@@ -16,8 +11,8 @@ from typing import Final
 
 from ..plans import COMMAND, IDLE, Due, Plan, due
 from ..recording.documents import Fault, Step
-from ..recording.writer import ExitStatus, RunWriter, StreamWriter
-from ..workloads import Load, WorkloadRunner
+from ..recording.writer import RunWriter, StreamWriter
+from ..workloads import Load
 from .costs import Ledger
 from .describe import UNTRACED, MeterNotes, descriptor_from_meter, identity_of
 from .interrupts import Interrupts
@@ -31,87 +26,14 @@ from .threads import SamplerThread
 from .warm_up import WarmUp
 from .watts import LiveWatts
 
-__all__ = ["AnyEstimator", "AnyMeter", "Snapshot", "record"]
+__all__ = ["Session"]
 
 _FRAME_S: Final = 0.25
 _LOOK_S: Final = 0.1
 _LOOKS: Final = 2.5  # so much longer where nothing can end a step before its time
 
 
-def record(
-    plan: Plan,
-    meters: Mapping[str, AnyMeter],
-    estimators: Sequence[AnyEstimator],
-    writer: RunWriter,
-    *,
-    on_progress: Callable[[Snapshot], None] | None = None,
-    stop: threading.Event | None = None,
-    boundary: str = "psu_ac_input",
-    reopen: Mapping[str, Callable[[], AnyMeter]] | None = None,
-    cadence_s: Mapping[str, float] | None = None,
-    cores: int | None = None,
-    known: Mapping[str, MeterNotes] | None = None,
-    manual: ManualMeter | None = None,
-    active: Sequence[frozenset[str]] | None = None,
-) -> None:
-    """Carry out a plan, record every source meanwhile, and seal the run.
-
-    `meters` are open, by the name of their stream; `reopen` says how one is opened again when its
-    port has vanished (without, it stays away). `cadence_s` overrides how often a meter is asked;
-    `known` holds what the laboratory has written down of a meter, by its stream. `manual` is a
-    meter whose display somebody reads.
-    `active` says which estimators work in each step, by their streams; of those that it names
-    anywhere the others rest meanwhile.
-    `on_progress` is called in this thread when a step begins and four times a second. `stop` ends
-    the recording early from another thread. Whoever opened meters and estimators
-    closes them.
-
-    Raises:
-        KeyboardInterrupt: somebody pressed Ctrl-C; the run is sealed as `abort`.
-        CalibrationError, DriverError: a workload or meter could not be started, the disk is full;
-            the run is sealed as `fail`.
-
-    """
-    with Interrupts() as interrupts:
-        session = _Session(plan, writer, on_progress, stop or threading.Event(), interrupts)
-        session.manual = manual
-        session.active = active
-        try:
-            with WorkloadRunner(plan.workloads, cores=cores) as workloads:
-                try:
-                    session.open(
-                        meters, estimators, boundary, reopen or {}, cadence_s or {}, known or {}
-                    )
-                    session.follow(workloads)
-                finally:
-                    session.end_step(workloads)
-                    session.close()
-            session.raise_failure()
-        except BaseException as error:
-            _seal(writer, "fail", f"{type(error).__name__}: {error}", error)
-            raise
-        if interrupts.seen:
-            _seal(writer, "abort", "interrupted", None)
-            raise KeyboardInterrupt
-        if session.stopped:
-            _seal(writer, "abort", "stopped before the plan was over", None)
-        else:
-            _seal(writer, "success", None, None)
-
-
-def _seal(
-    writer: RunWriter, status: ExitStatus, reason: str | None, error: BaseException | None
-) -> None:
-    """Seal; where a first error is on its way, a second one is a note on it."""
-    try:
-        writer.seal(status, reason)
-    except Exception as second:
-        if error is None:
-            raise
-        error.add_note(f"The run could not be sealed either: {second}")
-
-
-class _Session:
+class Session:
     """What is in motion while a plan runs.
 
     Time passes in `now_ns` and `pause` only, and `start_sources` alone starts threads: a session

@@ -440,5 +440,7 @@ def _report(arguments: argparse.Namespace, path: Path, interrupted: bool, lasted
         print(f"supply: {supply_v:.1f} V on average")
     how = "interrupted; what was recorded is sealed in" if interrupted else "sealed in"
     print(f"{len(run.steps)} steps, {how} {path}")
-    if not interrupted and any(s["role"] == "meter" for s in streams):
+    if interrupted:
+        print(f"to go on in the same session: wattcal record --session {run.start.session} ...")
+    elif any(s["role"] == "meter" for s in streams):
         print(f"next: wattcal compare {path}")

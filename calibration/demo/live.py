@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from types import TracebackType
 from typing import IO, TYPE_CHECKING, Any, Protocol, Self
 
-from ..bench.session import Snapshot
+from ..bench import Snapshot
 
 if TYPE_CHECKING:
     from rich.console import RenderableType

@@ -14,7 +14,7 @@ import time
 from pathlib import Path
 from typing import Any, Final
 
-from ..bench.session import Snapshot, record
+from ..bench import Snapshot, record
 from ..errors import CalibrationError
 from ..plans.plan import IDLE, Plan, to_mapping
 from ..recording.reader import Run, read_run

@@ -79,6 +79,8 @@ def repair_run(path: Path | str) -> Stop:
     run = read_run(path)
     lock = DirectoryLock(run.path)
     try:
+        if _end_torn_line(run.path):
+            run = read_run(path)
         stop = run.stop or _seal(run)
         for stream in run.descriptors:
             if parquet_path(run.path, stream).exists():
@@ -87,6 +89,21 @@ def repair_run(path: Path | str) -> Stop:
     finally:
         lock.release()
     return stop
+
+
+def _end_torn_line(path: Path) -> bool:
+    """End a line that the recorder could not finish; whether there was one.
+
+    Readers skip it, unless nothing but its end was missing.
+    """
+    if (path / "run.jsonl").read_bytes().endswith(b"\n"):
+        return False
+    log = AppendFile(path / "run.jsonl", exclusive=False)
+    try:
+        log.append(b"\n")
+    finally:
+        log.close()
+    return True
 
 
 def _seal(run: Run) -> Stop:
@@ -120,10 +137,8 @@ def _seal(run: Run) -> Stop:
     )
     log = AppendFile(run.path / "run.jsonl", exclusive=False)
     try:
-        # A line that the recorder could not finish is ended first; readers skip it.
-        torn = not (run.path / "run.jsonl").read_bytes().endswith(b"\n")
         text = json.dumps(to_json(stop), ensure_ascii=False, allow_nan=False)
-        log.append((b"\n" if torn else b"") + text.encode() + b"\n")
+        log.append(text.encode() + b"\n")
         log.sync()
     finally:
         log.close()

@@ -102,7 +102,7 @@ class InjectedRapl(RaplReader):
         return super().read()
 
 
-class OneThread(bench_session._Session):
+class OneThread(bench_session.Session):
     """A session whose samplers are stepped, in the order in which they are due, while it waits."""
 
     clock: VirtualClock

@@ -102,11 +102,12 @@ def record_fast(seconds: float, folder: Path) -> FastRun:
             cadence_s=_POLLED,
         )
         lasted_s = time.monotonic() - begun_s
+        peak_rss_bytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
         sent = served.end()
-    return _compared(read_run(folder / "run"), sent, lasted_s)
+    return _compared(read_run(folder / "run"), sent, lasted_s, peak_rss_bytes)
 
 
-def _compared(run: Run, sent: dict[str, Any], seconds: float) -> FastRun:
+def _compared(run: Run, sent: dict[str, Any], seconds: float, peak_rss_bytes: int) -> FastRun:
     import pyarrow.parquet as pq
 
     file = parquet_path(run.path, "rails")
@@ -114,11 +115,17 @@ def _compared(run: Run, sent: dict[str, Any], seconds: float) -> FastRun:
     ticks = np.asarray(table.column("device_ticks").to_numpy())
     arrival = table.column("t_reply_ns").to_numpy()
     faulty = np.asarray(table.column("fault").is_valid().to_numpy())
-    good = np.isfinite(ticks.astype(float))
-    steps = np.diff(ticks[good])
-    explained = set(arrival[faulty].tolist())
-    behind = np.flatnonzero(steps != TICKS_PER_FRAME) + 1
-    unexplained = [i for i in behind.tolist() if int(arrival[good][i]) not in explained]
+    good = np.flatnonzero(np.isfinite(ticks.astype(float)))
+    behind = good[1:][np.diff(ticks[good]) != TICKS_PER_FRAME]
+    # A loss is noticed with the last bytes of one block and shows before the first row of the next.
+    first = np.concatenate(([True], np.diff(arrival) != 0))
+    block = np.cumsum(first)
+    faulty_blocks = set(block[faulty].tolist())
+    unexplained = [
+        i
+        for i in behind.tolist()
+        if not {int(block[i]), int(block[i]) - int(first[i])} & faulty_blocks
+    ]
     readings, out_of_order, missed = {}, [], {}
     for name in _POLLED:
         values = run.series(name, "power_w")
@@ -134,7 +141,7 @@ def _compared(run: Run, sent: dict[str, Any], seconds: float) -> FastRun:
         seconds=seconds,
         frames_sent=sent["frames"],
         frames_lost_by_line=sent["lost_frames"],
-        frames_recorded=int(good.sum()),
+        frames_recorded=good.size,
         gaps=len(behind),
         unexplained=len(unexplained),
         faults=int(faulty.sum()),
@@ -142,8 +149,8 @@ def _compared(run: Run, sent: dict[str, Any], seconds: float) -> FastRun:
         out_of_order=tuple(out_of_order),
         missed=missed,
         cost=run.cost,
-        bytes_per_frame=file.stat().st_size / max(int(good.sum()), 1),
-        peak_rss_bytes=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+        bytes_per_frame=file.stat().st_size / max(good.size, 1),
+        peak_rss_bytes=peak_rss_bytes,
         findings=check_run(run.path),
     )
 

@@ -318,6 +318,8 @@ def test_ctrl_c_seals_what_was_recorded(
     assert process.returncode == 130, err
     assert "Traceback" not in err
     assert "interrupted; what was recorded is sealed in" in out
+    session = read_run(tmp_path / "run").start.session
+    assert f"to go on in the same session: wattcal record --session {session} ..." in out
     assert check_run(tmp_path / "run") == ()
     run = read_run(tmp_path / "run")
     assert run.stop is not None
