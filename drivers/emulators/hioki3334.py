@@ -9,15 +9,14 @@ from __future__ import annotations
 
 import math
 import random
-import time
 from collections import deque
 from collections.abc import Callable, Mapping
-from typing import Any, ClassVar, Final
+from typing import ClassVar, Final
 
 from .analyser import Analyser, Shown
-from .faults import Damage, FaultPlan
+from .faults import Damage
 from .scpi_lines import commands, take_line
-from .served import Link, PtyServer, Responder
+from .served import Emulator
 
 __all__ = ["Hioki3334Device", "Hioki3334Emulator"]
 
@@ -136,21 +135,7 @@ class Hioki3334Device:
         return f"{value / 10.0**power:+0{width}.{decimals}f}E{power:+d}"
 
 
-class Hioki3334Emulator(PtyServer):
+class Hioki3334Emulator(Emulator):
     """The instrument on a pty or a TCP port; a context manager. Options as of the device."""
 
     device = Hioki3334Device
-
-    def __init__(
-        self,
-        power_w: Callable[[float], float] | float,
-        *,
-        link: Link = None,
-        faults: FaultPlan | None = None,
-        reply_delay_s: float = 0.0,
-        now_ns: Callable[[], int] = time.monotonic_ns,
-        **options: Any,
-    ) -> None:
-        self.faults = faults or FaultPlan()
-        responder = Responder(self.device(power_w, **options), self.faults)
-        super().__init__(responder, link, reply_delay_s=reply_delay_s, now_ns=now_ns)

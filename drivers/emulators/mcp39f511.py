@@ -12,12 +12,10 @@ from __future__ import annotations
 import math
 import random
 import struct
-import time
 from collections.abc import Callable, Mapping
-from typing import Any
 
-from .faults import Damage, FaultPlan
-from .served import Link, PtyServer, Responder
+from .faults import Damage
+from .served import Emulator
 from .window import WindowedPower
 
 __all__ = ["Mcp39f511Device", "Mcp39f511Emulator"]
@@ -125,7 +123,7 @@ class Mcp39f511Device:
         )
 
 
-class Mcp39f511Emulator(PtyServer):
+class Mcp39f511Emulator(Emulator):
     """The instrument on a pty or a TCP port; a context manager.
 
     `power_w` is a constant or a function of monotonic seconds; `options` are those of
@@ -133,18 +131,3 @@ class Mcp39f511Emulator(PtyServer):
     """
 
     device = Mcp39f511Device
-
-    def __init__(
-        self,
-        power_w: Callable[[float], float] | float,
-        *,
-        link: Link = None,
-        faults: FaultPlan | None = None,
-        reply_delay_s: float = 0.0,
-        now_ns: Callable[[], int] = time.monotonic_ns,
-        **options: Any,
-    ) -> None:
-        self.faults = faults or FaultPlan()
-        self.instrument = self.device(power_w, **options)
-        responder = Responder(self.instrument, self.faults)
-        super().__init__(responder, link, reply_delay_s=reply_delay_s, now_ns=now_ns)

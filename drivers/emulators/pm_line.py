@@ -7,12 +7,11 @@ line every 1/`rate_hz` seconds with the power at its own instant, rounded to 1 m
 from __future__ import annotations
 
 import random
-import time
 from collections.abc import Callable, Mapping
-from typing import Any, Final
+from typing import Final
 
-from .faults import Damage, FaultPlan
-from .served import Link, PtyServer, Responder
+from .faults import Damage
+from .served import Emulator
 
 __all__ = ["PmLineDevice", "PmLineEmulator"]
 
@@ -87,7 +86,7 @@ class PmLineDevice:
         self._made = b""
 
 
-class PmLineEmulator(PtyServer):
+class PmLineEmulator(Emulator):
     """The instrument on a pty or a TCP port; a context manager. `path` is what a client opens.
 
     `power_w` is a constant or a function of monotonic seconds, called from the emulator's thread;
@@ -95,16 +94,3 @@ class PmLineEmulator(PtyServer):
     """
 
     device = PmLineDevice
-
-    def __init__(
-        self,
-        power_w: Callable[[float], float] | float,
-        *,
-        link: Link = None,
-        faults: FaultPlan | None = None,
-        now_ns: Callable[[], int] = time.monotonic_ns,
-        **options: Any,
-    ) -> None:
-        self.faults = faults or FaultPlan()
-        self.instrument = self.device(power_w, **options)
-        super().__init__(Responder(self.instrument, self.faults), link, now_ns=now_ns)

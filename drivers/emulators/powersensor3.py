@@ -11,14 +11,12 @@ nothing here but stand in `forbidden`.
 from __future__ import annotations
 
 import struct
-import time
 from collections.abc import Callable, Sequence
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 
-from .faults import FaultPlan
-from .served import Link, PtyServer, Responder
+from .served import Emulator
 
 __all__ = ["PowerSensor3Device", "PowerSensor3Emulator"]
 
@@ -162,7 +160,7 @@ class PowerSensor3Device:
         return words.astype(">u2").tobytes()
 
 
-class PowerSensor3Emulator(PtyServer):
+class PowerSensor3Emulator(Emulator):
     """The instrument on a pty or a TCP port; a context manager. `path` is what a client opens.
 
     `power_w` is a constant or a function of monotonic seconds, called from the emulator's thread;
@@ -170,19 +168,6 @@ class PowerSensor3Emulator(PtyServer):
     """
 
     device = PowerSensor3Device
-
-    def __init__(
-        self,
-        power_w: Callable[[float], float] | float,
-        *,
-        link: Link = None,
-        faults: FaultPlan | None = None,
-        now_ns: Callable[[], int] = time.monotonic_ns,
-        **options: Any,
-    ) -> None:
-        self.faults = faults or FaultPlan()
-        self.instrument = self.device(power_w, **options)
-        super().__init__(Responder(self.instrument, self.faults), link, now_ns=now_ns)
 
     def stall(self, duration_s: float) -> None:
         """Let the line take nothing for a while, as under a host that has no time."""

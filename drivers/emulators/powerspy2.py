@@ -12,12 +12,11 @@ import math
 import random
 import re
 import struct
-import time
 from collections.abc import Callable, Mapping
-from typing import Any, Final
+from typing import Final
 
-from .faults import Damage, FaultPlan
-from .served import Link, PtyServer, Responder
+from .faults import Damage
+from .served import Emulator
 
 __all__ = ["PowerSpy2Device", "PowerSpy2Emulator"]
 
@@ -137,7 +136,7 @@ class PowerSpy2Device:
         )
 
 
-class PowerSpy2Emulator(PtyServer):
+class PowerSpy2Emulator(Emulator):
     """The instrument on a pty or a TCP port; a context manager. `path` is what a client opens.
 
     `power_w` is a constant or a function of monotonic seconds, called from the emulator's thread;
@@ -145,16 +144,3 @@ class PowerSpy2Emulator(PtyServer):
     """
 
     device = PowerSpy2Device
-
-    def __init__(
-        self,
-        power_w: Callable[[float], float] | float,
-        *,
-        link: Link = None,
-        faults: FaultPlan | None = None,
-        now_ns: Callable[[], int] = time.monotonic_ns,
-        **options: Any,
-    ) -> None:
-        self.faults = faults or FaultPlan()
-        self.instrument = self.device(power_w, **options)
-        super().__init__(Responder(self.instrument, self.faults), link, now_ns=now_ns)

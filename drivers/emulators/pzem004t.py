@@ -11,13 +11,12 @@ factor stay constant are assumed: they stand in no source.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Final
 
 from ..modbus import crc16, framed
-from .faults import MODBUS_FAULTS, FaultPlan
-from .served import Link, PtyServer, Responder
+from .faults import MODBUS_FAULTS
+from .served import Emulator
 from .window import WindowedPower
 
 __all__ = ["Pzem004tDevice", "Pzem004tEmulator"]
@@ -139,7 +138,7 @@ def _low_first(value: int) -> tuple[int, int]:
     return value & 0xFFFF, value >> 16 & 0xFFFF
 
 
-class Pzem004tEmulator(PtyServer):
+class Pzem004tEmulator(Emulator):
     """The instrument on a pty or a TCP port; a context manager.
 
     `power_w` is a constant or a function of monotonic seconds; it is called from the emulator's
@@ -148,17 +147,3 @@ class Pzem004tEmulator(PtyServer):
     """
 
     device = Pzem004tDevice
-
-    def __init__(
-        self,
-        power_w: Callable[[float], float] | float,
-        *,
-        link: Link = None,
-        faults: FaultPlan | None = None,
-        reply_delay_s: float = 0.0,
-        now_ns: Callable[[], int] = time.monotonic_ns,
-        **options: Any,
-    ) -> None:
-        self.faults = faults or FaultPlan()
-        responder = Responder(self.device(power_w, **options), self.faults)
-        super().__init__(responder, link, reply_delay_s=reply_delay_s, now_ns=now_ns)

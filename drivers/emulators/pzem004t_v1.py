@@ -8,12 +8,10 @@ the module does at power-up. Window, refresh, rounding and the starting power ar
 from __future__ import annotations
 
 import random
-import time
 from collections.abc import Callable, Mapping
-from typing import Any
 
-from .faults import Damage, FaultPlan
-from .served import Link, PtyServer, Responder
+from .faults import Damage
+from .served import Emulator
 from .window import WindowedPower
 
 __all__ = ["Pzem004tV1Device", "Pzem004tV1Emulator"]
@@ -108,7 +106,7 @@ class Pzem004tV1Device:
         return bytes(5)
 
 
-class Pzem004tV1Emulator(PtyServer):
+class Pzem004tV1Emulator(Emulator):
     """The instrument on a pty or a TCP port; a context manager.
 
     `power_w` is a constant or a function of monotonic seconds; `options` are those of
@@ -116,18 +114,3 @@ class Pzem004tV1Emulator(PtyServer):
     """
 
     device = Pzem004tV1Device
-
-    def __init__(
-        self,
-        power_w: Callable[[float], float] | float,
-        *,
-        link: Link = None,
-        faults: FaultPlan | None = None,
-        reply_delay_s: float = 0.0,
-        now_ns: Callable[[], int] = time.monotonic_ns,
-        **options: Any,
-    ) -> None:
-        self.faults = faults or FaultPlan()
-        self.instrument = self.device(power_w, **options)
-        responder = Responder(self.instrument, self.faults)
-        super().__init__(responder, link, reply_delay_s=reply_delay_s, now_ns=now_ns)

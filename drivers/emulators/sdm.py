@@ -13,13 +13,12 @@ from __future__ import annotations
 
 import math
 import struct
-import time
 from collections.abc import Callable, Mapping
-from typing import Any, Final
+from typing import Final
 
 from ..modbus import crc16, framed
-from .faults import MODBUS_FAULTS, FaultPlan
-from .served import Link, PtyServer, Responder
+from .faults import MODBUS_FAULTS
+from .served import Emulator
 from .window import WindowedPower
 
 __all__ = ["SdmDevice", "SdmEmulator"]
@@ -167,7 +166,7 @@ class SdmDevice:
         return self._words(values)
 
 
-class SdmEmulator(PtyServer):
+class SdmEmulator(Emulator):
     """The instrument on a pty or a TCP port; a context manager.
 
     `power_w` is a constant or a function of monotonic seconds; `options` are those of
@@ -175,18 +174,3 @@ class SdmEmulator(PtyServer):
     """
 
     device = SdmDevice
-
-    def __init__(
-        self,
-        power_w: Callable[[float], float] | float,
-        *,
-        link: Link = None,
-        faults: FaultPlan | None = None,
-        reply_delay_s: float = 0.0,
-        now_ns: Callable[[], int] = time.monotonic_ns,
-        **options: Any,
-    ) -> None:
-        self.faults = faults or FaultPlan()
-        self.instrument = self.device(power_w, **options)
-        responder = Responder(self.instrument, self.faults)
-        super().__init__(responder, link, reply_delay_s=reply_delay_s, now_ns=now_ns)

@@ -13,8 +13,9 @@ from collections import deque
 from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
-from typing import Final, TypeAlias
+from typing import Any, ClassVar, Final, TypeAlias
 
+from .faults import FaultPlan
 from .memory import NullModem, VirtualClock
 from .port import PtyPort
 from .responder import Device, Pending, Responder, Sent, Streamer, at_another_speed
@@ -22,6 +23,7 @@ from .tcp import SCHEME, TcpPort
 
 __all__ = [
     "Device",
+    "Emulator",
     "Link",
     "NullModem",
     "PtyServer",
@@ -164,3 +166,29 @@ class PtyServer:
         else:
             self._port.plug()
             self._responder.unplug_until_s = None
+
+
+class Emulator(PtyServer):
+    """An instrument on a pty or a TCP port; a context manager. `path` is what a client opens.
+
+    Subclasses name their `device`, a class. `power_w` is a constant or a function of monotonic
+    seconds, called from the emulator's thread; `options` are those of the device. `faults` is what
+    goes wrong, `reply_delay_s` is added to every answer.
+    """
+
+    device: ClassVar[Callable[..., Any]]
+
+    def __init__(
+        self,
+        power_w: Callable[[float], float] | float,
+        *,
+        link: Link = None,
+        faults: FaultPlan | None = None,
+        reply_delay_s: float = 0.0,
+        now_ns: Callable[[], int] = time.monotonic_ns,
+        **options: Any,
+    ) -> None:
+        self.faults = faults or FaultPlan()
+        self.instrument = self.device(power_w, **options)
+        responder = Responder(self.instrument, self.faults)
+        super().__init__(responder, link, reply_delay_s=reply_delay_s, now_ns=now_ns)

@@ -9,12 +9,11 @@ That the log goes on by itself after a restart is assumed.
 from __future__ import annotations
 
 import random
-import time
 from collections.abc import Callable, Mapping
-from typing import Any, Final
+from typing import Final
 
-from .faults import Damage, FaultPlan
-from .served import Link, PtyServer, Responder
+from .faults import Damage
+from .served import Emulator
 
 __all__ = ["SmartPower3Device", "SmartPower3Emulator"]
 
@@ -103,7 +102,7 @@ class SmartPower3Device:
         return body + f"{-sum(body) % 256:02x},{xor:02x}\r\n".encode()
 
 
-class SmartPower3Emulator(PtyServer):
+class SmartPower3Emulator(Emulator):
     """The instrument on a pty or a TCP port; a context manager. `path` is what a client opens.
 
     `power_w` is a constant or a function of monotonic seconds, called from the emulator's thread;
@@ -111,16 +110,3 @@ class SmartPower3Emulator(PtyServer):
     """
 
     device = SmartPower3Device
-
-    def __init__(
-        self,
-        power_w: Callable[[float], float] | float,
-        *,
-        link: Link = None,
-        faults: FaultPlan | None = None,
-        now_ns: Callable[[], int] = time.monotonic_ns,
-        **options: Any,
-    ) -> None:
-        self.faults = faults or FaultPlan()
-        self.instrument = self.device(power_w, **options)
-        super().__init__(Responder(self.instrument, self.faults), link, now_ns=now_ns)

@@ -9,12 +9,11 @@ plausible constants (20 degrees, data group 0).
 from __future__ import annotations
 
 import random
-import time
 from collections.abc import Callable, Mapping
-from typing import Any, Final
+from typing import Final
 
-from .faults import Damage, FaultPlan
-from .served import Link, PtyServer, Responder
+from .faults import Damage
+from .served import Emulator
 from .window import WindowedPower
 
 __all__ = ["Um25cDevice", "Um25cEmulator"]
@@ -83,7 +82,7 @@ class Um25cDevice:
         return bytes(frame)
 
 
-class Um25cEmulator(PtyServer):
+class Um25cEmulator(Emulator):
     """The instrument on a pty or a TCP port; a context manager.
 
     `power_w` is a constant or a function of monotonic seconds; `options` are those of
@@ -91,18 +90,3 @@ class Um25cEmulator(PtyServer):
     """
 
     device = Um25cDevice
-
-    def __init__(
-        self,
-        power_w: Callable[[float], float] | float,
-        *,
-        link: Link = None,
-        faults: FaultPlan | None = None,
-        reply_delay_s: float = 0.0,
-        now_ns: Callable[[], int] = time.monotonic_ns,
-        **options: Any,
-    ) -> None:
-        self.faults = faults or FaultPlan()
-        self.instrument = self.device(power_w, **options)
-        responder = Responder(self.instrument, self.faults)
-        super().__init__(responder, link, reply_delay_s=reply_delay_s, now_ns=now_ns)

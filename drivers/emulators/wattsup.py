@@ -10,12 +10,11 @@ from __future__ import annotations
 
 import math
 import random
-import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Final
+from typing import Final
 
-from .faults import Damage, FaultPlan
-from .served import Link, PtyServer, Responder
+from .faults import Damage
+from .served import Emulator
 
 __all__ = ["WattsUpDevice", "WattsUpEmulator"]
 
@@ -181,7 +180,7 @@ class WattsUpDevice:
         return f"#{letter},-,{len(arguments)},{','.join(arguments)};\r\n".encode()
 
 
-class WattsUpEmulator(PtyServer):
+class WattsUpEmulator(Emulator):
     """The instrument on a pty or a TCP port; a context manager. `path` is what a client opens.
 
     `power_w` is a constant or a function of monotonic seconds, called from the emulator's thread;
@@ -189,16 +188,3 @@ class WattsUpEmulator(PtyServer):
     """
 
     device = WattsUpDevice
-
-    def __init__(
-        self,
-        power_w: Callable[[float], float] | float,
-        *,
-        link: Link = None,
-        faults: FaultPlan | None = None,
-        now_ns: Callable[[], int] = time.monotonic_ns,
-        **options: Any,
-    ) -> None:
-        self.faults = faults or FaultPlan()
-        self.instrument = self.device(power_w, **options)
-        super().__init__(Responder(self.instrument, self.faults), link, now_ns=now_ns)

@@ -13,14 +13,13 @@ from __future__ import annotations
 import math
 import random
 import struct
-import time
 from collections.abc import Callable, Mapping
-from typing import Any, ClassVar, Final
+from typing import ClassVar, Final
 
 from .analyser import Analyser
-from .faults import Damage, FaultPlan
+from .faults import Damage
 from .scpi_lines import CommandTable, take_line
-from .served import Link, PtyServer, Responder
+from .served import Emulator
 
 __all__ = ["YokogawaWtDevice", "YokogawaWtEmulator"]
 
@@ -256,24 +255,10 @@ class YokogawaWtDevice:
         return "NAN"
 
 
-class YokogawaWtEmulator(PtyServer):
+class YokogawaWtEmulator(Emulator):
     """The instrument on a pty or a TCP port; a context manager. Options as of the device."""
 
     device = YokogawaWtDevice
-
-    def __init__(
-        self,
-        power_w: Callable[[float], float] | float,
-        *,
-        link: Link = None,
-        faults: FaultPlan | None = None,
-        reply_delay_s: float = 0.0,
-        now_ns: Callable[[], int] = time.monotonic_ns,
-        **options: Any,
-    ) -> None:
-        self.faults = faults or FaultPlan()
-        responder = Responder(self.device(power_w, **options), self.faults)
-        super().__init__(responder, link, reply_delay_s=reply_delay_s, now_ns=now_ns)
 
 
 def _fitting(value: float, table: tuple[float, ...]) -> float:

@@ -8,15 +8,14 @@ its successor), that an item's query answers 1 or 0, and what `drivers.emulators
 from __future__ import annotations
 
 import random
-import time
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Any, ClassVar, Final, TypeAlias
+from typing import ClassVar, Final, TypeAlias
 
 from .analyser import Analyser
-from .faults import Damage, FaultPlan
+from .faults import Damage
 from .scpi_lines import CommandTable, Handler, take_line
-from .served import Link, PtyServer, Responder
+from .served import Emulator
 from .yokogawa_wt import engineering, on_range
 
 __all__ = ["YokogawaWt210Device", "YokogawaWt210Emulator"]
@@ -183,24 +182,10 @@ class YokogawaWt210Device:
         return [text.get(name, _NONE) for name in _ORDER if name in self.on]
 
 
-class YokogawaWt210Emulator(PtyServer):
+class YokogawaWt210Emulator(Emulator):
     """The instrument on a pty or a TCP port; a context manager. Options as of the device."""
 
     device = YokogawaWt210Device
-
-    def __init__(
-        self,
-        power_w: Callable[[float], float] | float,
-        *,
-        link: Link = None,
-        faults: FaultPlan | None = None,
-        reply_delay_s: float = 0.0,
-        now_ns: Callable[[], int] = time.monotonic_ns,
-        **options: Any,
-    ) -> None:
-        self.faults = faults or FaultPlan()
-        responder = Responder(self.device(power_w, **options), self.faults)
-        super().__init__(responder, link, reply_delay_s=reply_delay_s, now_ns=now_ns)
 
 
 def _four(value: float) -> str:

@@ -9,14 +9,13 @@ from __future__ import annotations
 
 import datetime
 import random
-import time
 from collections.abc import Callable, Mapping
-from typing import Any, ClassVar, Final
+from typing import ClassVar, Final
 
 from .analyser import Analyser
-from .faults import Damage, FaultPlan
+from .faults import Damage
 from .scpi_lines import take_line
-from .served import Link, PtyServer, Responder
+from .served import Emulator
 
 __all__ = ["ZesLmgDevice", "ZesLmgEmulator"]
 
@@ -167,22 +166,7 @@ def _six(value: float) -> str:
     return f"{value:.{max(0, 6 - whole)}f}"
 
 
-class ZesLmgEmulator(PtyServer):
+class ZesLmgEmulator(Emulator):
     """The instrument on a pty or a TCP port; a context manager. Options as of the device."""
 
     device = ZesLmgDevice
-
-    def __init__(
-        self,
-        power_w: Callable[[float], float] | float,
-        *,
-        link: Link = None,
-        faults: FaultPlan | None = None,
-        reply_delay_s: float = 0.0,
-        now_ns: Callable[[], int] = time.monotonic_ns,
-        **options: Any,
-    ) -> None:
-        self.faults = faults or FaultPlan()
-        self.instrument = self.device(power_w, **options)
-        responder = Responder(self.instrument, self.faults)
-        super().__init__(responder, link, reply_delay_s=reply_delay_s, now_ns=now_ns)
