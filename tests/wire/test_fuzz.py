@@ -10,7 +10,7 @@ from drivers.meters.pzem004t import FORMATS
 from drivers.wire import Frame, Need, Skip, Verdict
 from tests.wire.fuzz import check, corpus, formats, fuzz, shrunk
 
-AMOUNT = 100_000
+AMOUNT = 200_000
 
 
 @pytest.mark.parametrize("name", formats())
