@@ -45,9 +45,11 @@ def ask(arguments: argparse.Namespace) -> int:
     if not results:
         print("no USB serial port to ask at (wattcal doctor says why)")
         return 0
-    rows = [(f.port, f.model or "-", f.address or f.why) for _, f in results]
-    print(table(("port", "meter", "address, or why there is none"), rows))
+    rows = [(f.port, f.model or "-", f.address or "-") for _, f in results]
+    print(table(("port", "meter", "address"), rows))
     for _, found in results:
+        if found.model is None:
+            print(filled(f"{found.port}: ", found.why))
         if found.model is not None:
             said = ", ".join(f"{k} {v}" for k, v in found.identity.items() if k != "model")
             print(filled(f"{found.model} says: ", said or "nothing more"))
