@@ -165,7 +165,7 @@ class Session:
                 self._took_s[now.index] = now.since_s
                 continue
             program = now.step is not None and now.step.workload.startswith(COMMAND)
-            early = program or self._warm_up is not None
+            early = program or self._warm_up is not None or self.manual is not None
             self.pause(min(now.left_s, _LOOK_S if early else _LOOKS * _LOOK_S))
 
     def _active(self, index: int) -> frozenset[str]:

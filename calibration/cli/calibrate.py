@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Final
 from ..errors import InputError
 from .help import Help
 from .needs_lab import needs_lab
-from .record import add_plan_options, add_source_options, carry_out, meters_lost
+from .record import add_plan_options, add_source_options, carry_out
+from .recorded import meters_lost
 
 if TYPE_CHECKING:
     from ..publishing.calibrated import Calibrated

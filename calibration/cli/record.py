@@ -13,15 +13,14 @@ from typing import TYPE_CHECKING, Final
 
 from ..errors import InputError, RunError
 from .help import Help
+from .recorded import meters_lost, report_run
 from .sources import add_lab_options, check_meters, find_sources
 
 if TYPE_CHECKING:
     from ..bench import AnyEstimator, AnyMeter
     from ..plans import Plan, PlanStep
-    from ..recording.documents import Stop
-    from ..recording.reader import Run
 
-__all__ = ["add_plan_options", "add_source_options", "carry_out", "meters_lost", "register"]
+__all__ = ["add_plan_options", "add_source_options", "carry_out", "register"]
 
 _RECORD: Final = """\
 Record a run: tell the machine what to do (the plan), and read the power meter and the software
@@ -48,9 +47,6 @@ estimators: rapl, nvml, cpu-load, codecarbon (all that run here, unless named),
             carbontracker, zeus (make peers, or NAME@ENVIRONMENT),
             bmc-acpi, bmc-ipmi, bmc-redfish@https://HOST; none"""
 
-_LEAST_SHARE = 0.95  # of the time that a meter looks at; below it the record says so
-_LAST_ROWS: Final = 3
-"""A meter whose last readings all failed was lost; one failed reading is noise."""
 _AS_USED_LIMIT_S: Final = 60.0
 """How long a tool that runs as its users run it may take to end after the recording."""
 _ANCHOR_S: Final = 10.0
@@ -156,7 +152,7 @@ def _record(arguments: argparse.Namespace) -> int:
 
     path, interrupted, lasted_s = carry_out(arguments)
     with Interrupts():  # who presses Ctrl-C twice still learns where the recording lies
-        _report(arguments, path, interrupted, lasted_s)
+        report_run(arguments, path, interrupted, lasted_s)
     if interrupted:
         return 130
     return 4 if meters_lost(path) else 0
@@ -353,94 +349,3 @@ def _session(name: str) -> str:
 def _versions(estimators: list[AnyEstimator]) -> dict[str, str]:
     """Return the versions of tools that run in processes of their own."""
     return {type(e).__name__.lower(): str(e.version) for e in estimators if hasattr(e, "version")}
-
-
-def meters_lost(path: Path) -> bool:
-    """Say which meters did not answer any more when the run ended; one that came back did."""
-    from ..recording.reader import read_run
-
-    run = read_run(path)
-    lost = False
-    for stream in run.meters():
-        channels = run.channels(stream)
-        series = run.series(stream, channels[0].name)
-        last = range(max(0, series.t_ns.size - _LAST_ROWS), series.t_ns.size)
-        if all(i in series.faults for i in last):
-            lost = True
-            why = series.faults[last[-1]] if last else "never answered"
-            print(
-                f"wattcal: {stream} did not answer any more when the run ended ({why}); "
-                f"{len(series.faults)} of {series.t_ns.size} of its readings failed. The rest is "
-                "sealed; check its plug and record again.",
-                file=sys.stderr,
-            )
-    return lost
-
-
-def _supply_v(run: Run) -> float | None:
-    """Return the mean voltage that the reference saw, V; None where no meter of it tells."""
-    import numpy as np
-
-    for stream in str(run.start.setup.get("reference") or "").split("+"):
-        if stream in run.descriptors and "voltage_v" in {c.name for c in run.channels(stream)}:
-            value = run.series(stream, "voltage_v").value
-            if np.isfinite(value).any():
-                return float(np.nanmean(value))
-    return None
-
-
-def _report(arguments: argparse.Namespace, path: Path, interrupted: bool, lasted_s: float) -> None:
-    from ..recording.reader import read_run
-    from .output import print_json, table
-
-    run = read_run(path)
-    stop: Stop | None = run.stop
-    streams = [
-        {
-            "stream": d.stream,
-            "role": d.role,
-            "source": d.source,
-            "mode": d.mode,
-            "rows": stop.rows.get(d.stream, 0) if stop else 0,
-        }
-        for d in run.descriptors.values()
-    ]
-    supply_v = _supply_v(run)
-    if arguments.json:
-        print_json(
-            {
-                "run": str(path),
-                "uid": run.start.uid,
-                "session": run.start.session,
-                "data_kind": run.start.data_kind,
-                "reference": run.start.setup.get("reference"),
-                "compare": list(run.start.setup.get("compare", ())),
-                "ambient_c": run.start.setup.get("ambient_c"),
-                "supply_v": supply_v,
-                "exit_status": stop.exit_status if stop else None,
-                "reason": stop.reason if stop else None,
-                "duration_s": lasted_s,
-                "steps": len(run.steps),
-                "streams": streams,
-                "faults": dict(stop.faults) if stop else {},
-            }
-        )
-        return
-    rows = [
-        (str(s["stream"]), str(s["source"]), str(s["mode"] or ""), str(s["rows"])) for s in streams
-    ]
-    print(table(("stream", "source", "mode", "rows"), rows, right="lllr"))
-    for code, count in sorted((stop.faults if stop else {}).items()):
-        print(f"fault {code}: {count}")
-    for descriptor in run.descriptors.values():
-        share = min((c.observed_share for c in descriptor.channels), default=1.0)
-        if descriptor.role == "meter" and share < _LEAST_SHARE:
-            print(f"{descriptor.stream} looked at {100 * share:.0f} % of the time only")
-    if supply_v is not None:
-        print(f"supply: {supply_v:.1f} V on average")
-    how = "interrupted; what was recorded is sealed in" if interrupted else "sealed in"
-    print(f"{len(run.steps)} steps, {how} {path}")
-    if interrupted:
-        print(f"to go on in the same session: wattcal record --session {run.start.session} ...")
-    elif any(s["role"] == "meter" for s in streams):
-        print(f"next: wattcal compare {path}")

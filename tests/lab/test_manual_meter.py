@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import pty
 import re
+import signal
 import subprocess
 import sys
 import time
@@ -242,9 +243,11 @@ def typed(answers: list[tuple[str, str]], folder: Path, *arguments: str) -> tupl
 
 
 def test_it_works_in_a_terminal_and_a_slip_is_corrected(tmp_path: Path) -> None:
+    (tmp_path / "lab.toml").write_text("[ambient]\nprompt = true\n")
     question = "display, in W?"
     code, said = typed(
         [
+            ("in °C: ", "85"), ("in °C: ", "22,5"),
             (question, "45.0"), ("Enter goes on", ""),
             (question, "603"), ("The right value, or the same again?", "60.3"),
             ("Enter goes on", "60.1"), ("60.1 W. Enter goes on", ""),
@@ -254,8 +257,10 @@ def test_it_works_in_a_terminal_and_a_slip_is_corrected(tmp_path: Path) -> None:
     )  # fmt: skip
     assert code == 0, said
     assert "the machine draws 200 W at most" in said
+    assert "expected a room between" in said
     assert "Traceback" not in said
     run = read_run(tmp_path / "run")
+    assert run.start.setup["ambient_c"] == 22.5
     assert run.series("manual", "power_w").value.tolist() == [45.0, 60.1, 45.2]
     for step in run.steps:
         assert (step.t_end_ns - step.t_start_ns) / S == pytest.approx(0.6, abs=0.3)
@@ -283,3 +288,23 @@ def test_it_takes_a_script_and_notices_its_end(
         assert "The input ended before step 2 of 3, cpu-int-1 0.3 was answered" in done.stderr
         assert run.stop is not None
         assert run.stop.exit_status == "fail"
+
+
+def test_ctrl_c_at_a_question_seals_what_there_is(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "calibration", "record", "--meter", "manual"]
+    command += ["--display", "1W", "--workload", "idle:0:0.6", "--estimator", "cpu-load"]
+    with subprocess.Popen(
+        [*command, "-o", str(tmp_path / "run")], cwd=ROOT,
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    ) as process:  # fmt: skip
+        for line in process.stderr or ():
+            if b"display, in W?" in line:
+                process.send_signal(signal.SIGINT)
+                break
+        _, err = process.communicate(timeout=30)
+    assert process.returncode == 130, err
+    assert b"Traceback" not in err
+    assert check_run(tmp_path / "run") == ()
+    series = read_run(tmp_path / "run").series("manual", "power_w")
+    assert np.isnan(series.value).all()
+    assert set(series.faults.values()) == {"unanswered"}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,7 +15,9 @@ from calibration.analysis.compare import compare_points
 from calibration.analysis.fit import fit_points
 from calibration.analysis.segments import run_points
 from calibration.analysis.supplies import measured_reference
+from calibration.cli import main
 from calibration.errors import InputError, RunError
+from calibration.keyed import keyed_hash, lab_key
 from calibration.publishing.sections import traceability
 from calibration.recording.documents import ChannelInfo, Descriptor, Step
 from calibration.recording.reader import Run, read_run
@@ -55,7 +58,7 @@ def recorded(
             sink = writer.open_stream(
                 Descriptor(
                     stream=name, role="meter", source=source, boundary="psu_ac_input",
-                    cadence_s=cadence_s, traceability=traced,
+                    cadence_s=cadence_s, traceability=traced, identity={"serial": "0417-22"},
                     channels=(
                         ChannelInfo(
                             name="power_w", quantity="active_power", unit="W", kind="mean",
@@ -156,7 +159,9 @@ def test_a_known_correction_is_applied_and_brings_its_own_uncertainty(tmp_path: 
     assert stored == pytest.approx(as_read.series("a", "power_w").value), "the run keeps readings"
 
 
-def test_a_plug_is_calibrated_against_a_better_meter(tmp_path: Path) -> None:
+def test_a_plug_is_calibrated_against_a_better_meter(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     run = recorded(
         tmp_path / "run", sources={"a": "good", "plug": "cheap"}, traced=TRACED,
         setup={"reference": "a", "compare": ["plug"]},
@@ -174,6 +179,16 @@ def test_a_plug_is_calibrated_against_a_better_meter(tmp_path: Path) -> None:
     assert of_plug["chain"][0]["certificate"]["id"] == "K-1"
     assert traceability(streams, False, starts=[run.start])["level"] == "accredited"
     assert traceability(streams, True, starts=[run.start])["level"] == "none"
+    key_file = tmp_path / "key"
+    monkeypatch.setenv("WATTCAL_KEY_FILE", str(key_file))
+    output = tmp_path / "plug.json"
+    assert main(["fit", str(run.path), "--input", "plug", "-o", str(output)]) == 0
+    profile = json.loads(output.read_text())
+    assert profile["traceability"]["level"] == "transfer"
+    (link,) = profile["traceability"]["chain"]
+    assert link["serial_hash"] == keyed_hash("good 0417-22", lab_key())
+    assert "0417-22" not in output.read_text()
+    assert profile["validity"]["review_after"] < "2090"
     untraced = {"level": "none", "certificate": None, "expired": False, "correction": None}
     other = recorded(tmp_path / "other", sources={"a": "good"}, traced=untraced)
     assert traceability(tuple(other.descriptors.values()), False)["level"] == "none"
