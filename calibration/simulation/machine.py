@@ -41,7 +41,6 @@ __all__ = [
     "gpu_power_w",
     "memory_power_w",
     "package_power_w",
-    "settled",
     "wall_power_w",
     "warmed",
 ]
@@ -218,11 +217,6 @@ def warmed(machine: Machine, heat: Heat, load: float, workload: str, seconds: fl
         0.0 if machine.fans is None else machine.fans.after(heat.fans_w, above_w, seconds),
         0.0 if machine.leakage is None else machine.leakage.after(heat.leakage_w, above_w, seconds),
     )
-
-
-def settled(machine: Machine, load: float, workload: str = "") -> Heat:
-    """Return the thermal state after a load has held for ever."""
-    return warmed(machine, COLD, load, workload, math.inf)
 
 
 def _dynamic_w(machine: Machine, load: float, workload: str) -> float:
