@@ -1,9 +1,14 @@
-"""What a read of the counters costs: ours, Zeus's, CarbonTracker's, on one simulated tree.
+"""What a reading of the counters costs: ours, Zeus's, CarbonTracker's, on one simulated tree.
 
 Printed, never asserted in a test. CPU time (user and system, all threads of the reader's process),
-not wall time: CarbonTracker sleeps for a second inside each read. `hot` reads follow each other at
-once; `paced` ones come ten times a second, as a recording takes them, with caches gone cold
-meanwhile; CarbonTracker's are paced by its own sleep. Then our own adapters together at 10 Hz, as a
+not wall time: CarbonTracker sleeps for a second inside each reading. A reading is one energy of one
+window: ours is one read (the difference to the one before), Zeus's is a window, begun and ended,
+CarbonTracker's is `power_usage`.
+
+`hot` readings follow each other at once, CarbonTracker's without its sleep (the best of nine
+rounds, because other work on the machine only adds). `paced` ones come ten times a second, as a
+recording takes them, with caches gone cold meanwhile (the median); CarbonTracker's are paced by its
+own sleep. The tools take turns, three times each. Then our own adapters together at 10 Hz, as a
 share of one core.
 
     python benchmarks/estimators.py [--peers .venv-peers] [--seconds 20]
@@ -13,6 +18,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -30,7 +36,7 @@ from calibration.simulation.profile import constant
 from calibration.simulation.stage import Scene, SceneZone, Stage
 
 PERIOD_S = 0.1
-PACED, HOT, SLEEPY = 50, 5000, 8
+PACED, HOT, SLEEPY, ROUNDS, TURNS = 20, 500, 4, 9, 3
 SOCKETS = (
     ("0", "package-0", 40.0), ("0:0", "dram", 6.0), ("1", "package-1", 25.0), ("1:0", "dram", 4.0),
 )  # fmt: skip
@@ -45,26 +51,29 @@ def scene(zones: int) -> Scene:
     return Scene(tuple(parts), (Gpu("NVIDIA RTX 3090", "GPU-1", constant(200.0), RTX_3090),))
 
 
-def cpu_us(read: Callable[[], object], count: int, pause_s: float) -> float:
-    """Return the CPU time of one read, us, over `count` of them, `pause_s` apart."""
+def paced_us(read: Callable[[], object], count: int, pause_s: float) -> float:
+    """Return the median CPU time of a reading, us, over `count` of them, `pause_s` apart."""
     read()
-    spent_s = 0.0
+    spent_s = []
     for _ in range(count):
         if pause_s:
             time.sleep(pause_s)
         begun_s = time.process_time()
         read()
-        spent_s += time.process_time() - begun_s
-    return 1e6 * spent_s / count
+        spent_s.append(time.process_time() - begun_s)
+    return 1e6 * statistics.median(spent_s)
 
 
 def hot_us(read: Callable[[], object], count: int) -> float:
-    """Return the CPU time of one read, us, of `count` in a row."""
+    """Return the CPU time of a reading, us, of `count` in a row: the best of nine rounds."""
     read()
-    begun_s = time.process_time()
-    for _ in range(count):
-        read()
-    return 1e6 * (time.process_time() - begun_s) / count
+    rounds = []
+    for _ in range(ROUNDS):
+        begun_s = time.process_time()
+        for _ in range(count):
+            read()
+        rounds.append((time.process_time() - begun_s) / count)
+    return 1e6 * min(rounds)
 
 
 def ours(sysfs: Path) -> dict[str, float]:
@@ -72,11 +81,11 @@ def ours(sysfs: Path) -> dict[str, float]:
     from calibration.estimators.rapl import RaplReader
 
     with RaplReader(sysfs) as rapl:
-        return {"hot": hot_us(rapl.read, HOT), "paced": cpu_us(rapl.read, PACED, PERIOD_S)}
+        return {"hot": hot_us(rapl.read, HOT), "paced": paced_us(rapl.read, PACED, PERIOD_S)}
 
 
 def zeus(sysfs: Path) -> dict[str, float]:
-    """Read the tree through Zeus: one edge of a window is one read."""
+    """Read the tree through Zeus: a window, begun and ended."""
     import zeus.device.cpu.rapl as rapl
 
     rapl.RAPL_DIR = str(sysfs / "class" / "powercap" / "intel-rapl")
@@ -91,19 +100,19 @@ def zeus(sysfs: Path) -> dict[str, float]:
         monitor.begin_window("w")
         monitor.end_window("w")
 
-    return {"hot": hot_us(window, HOT // 2) / 2, "paced": cpu_us(window, PACED, PERIOD_S) / 2}
+    return {"hot": hot_us(window, HOT), "paced": paced_us(window, PACED, PERIOD_S)}
 
 
 def carbontracker(sysfs: Path) -> dict[str, float]:
-    """Read the tree through CarbonTracker's handler; its second of sleep is part of the read."""
+    """Read the tree through CarbonTracker's handler; its second of sleep is in each reading."""
     import carbontracker.components.cpu.intel as intel
 
     intel.RAPL_DIR = f"{sysfs}/class/powercap/"
     handler = intel.IntelCPU(pids=[], devices_by_pid=False)
     handler.init()
-    paced = cpu_us(handler.power_usage, SLEEPY, 0.0)
+    paced = paced_us(handler.power_usage, SLEEPY, 0.0)
     intel.MEASURE_DELAY = 1e-9  # what is left when its sleep is taken away
-    return {"hot": hot_us(handler.power_usage, HOT // 5), "paced": paced}
+    return {"hot": hot_us(handler.power_usage, HOT), "paced": paced}
 
 
 def together(sysfs: Path, seconds: float) -> dict[str, float]:
@@ -113,7 +122,7 @@ def together(sysfs: Path, seconds: float) -> dict[str, float]:
     readers: list[Any] = [RaplReader(sysfs), NvmlReader(), CpuLoad()]
     shares, count = {}, round(seconds / PERIOD_S)
     for reader in readers:
-        shares[reader.id] = cpu_us(reader.read, PACED, PERIOD_S) / PERIOD_S / 1e4
+        shares[reader.id] = paced_us(reader.read, PACED, PERIOD_S) / PERIOD_S / 1e4
     begun_s, cpu_s = time.monotonic(), time.process_time()
     for tick in range(1, count + 1):
         time.sleep(max(begun_s + tick * PERIOD_S - time.monotonic(), 0.0))
@@ -159,19 +168,26 @@ def main() -> None:
     peers = str((arguments.peers / "bin" / "python").absolute())
     with tempfile.TemporaryDirectory() as folder:
         library = nvml.build_library(Path(folder) / "lib")
-        print("CPU time of a read, us; SIMULATED counters")
-        print(f"{'zones':>5}  {'tool':<14}{'hot':>8}{'paced':>8}{'x hot':>8}{'x paced':>8}")
+        who = {"ours": sys.executable, "zeus": peers, "carbontracker": peers}
+        print("CPU time of a reading, us; SIMULATED counters")
+        print(
+            f"{'zones':>5}  {'tool':<14}{'hot':>8}{'paced':>8}{'x hot':>8}{'x paced':>8}"
+            f"{'paced/our hot':>15}"
+        )
         for zones in (1, 4):
             with Stage(Path(folder) / f"stage{zones}", scene(zones)) as stage:
-                own = in_process(sys.executable, stage, library, "ours")
-                rows = {"wattcal": own}
-                for name in ("zeus", "carbontracker"):
-                    rows[name] = in_process(peers, stage, library, name)
+                rows: dict[str, dict[str, float]] = {}
+                for _ in range(TURNS):
+                    for name, python in who.items():
+                        cost = in_process(python, stage, library, name)
+                        best = rows.setdefault(name, cost)
+                        rows[name] = {k: min(best[k], cost[k]) for k in cost}
+                own = rows["ours"]
                 for name, cost in rows.items():
                     times = [cost[k] / own[k] for k in ("hot", "paced")]
                     print(
                         f"{zones:>5}  {name:<14}{cost['hot']:>8.1f}{cost['paced']:>8.1f}"
-                        f"{times[0]:>8.1f}{times[1]:>8.1f}"
+                        f"{times[0]:>8.1f}{times[1]:>8.1f}{cost['paced'] / own['hot']:>15.1f}"
                     )
                 if zones == 4:
                     told = in_process(

@@ -5,6 +5,7 @@ Every function takes `n`, the module pynvml, which is loaded only where somebody
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final
@@ -19,7 +20,7 @@ _AVERAGE, _INSTANT = 185, 186
 _TIMES_LIMIT: Final = 2.0
 _SLACK_S: Final = 0.5
 _MOST_W: Final = 2000.0
-_PART_TIME: Final = ("A100", "H100")
+_PART_TIME: Final = re.compile(r"\b[AH]100\b")
 _PART_TIME_SHARE: Final = 0.25
 
 
@@ -39,7 +40,7 @@ class Card:
     @property
     def observed_share(self) -> float:
         """Return the part of the time that its sensor looks, 0 to 1."""
-        return _PART_TIME_SHARE if any(w in self.facts["name"] for w in _PART_TIME) else 1.0
+        return _PART_TIME_SHARE if _PART_TIME.search(self.facts["name"]) else 1.0
 
 
 class UnknownStep(Exception):  # noqa: N818 - internal, becomes the fault of a row

@@ -118,6 +118,17 @@ def test_what_a_card_is_and_how_it_reads_stand_in_the_descriptor(
     assert (energy.observed_share, energy.assumed) == (0.25, ("observed_share",))
 
 
+@pytest.mark.parametrize(
+    ("name", "share"),
+    [("A100-SXM4-40GB", 0.25), ("H100 80GB HBM3", 0.25), ("RTX A1000", 1.0), ("A10G", 1.0)],
+)
+def test_only_the_published_sensors_look_part_of_the_time(
+    lab: Callable[[list[Gpu]], Lab], name: str, share: float
+) -> None:
+    with lab([gpu(A100, constant(60.0), name=name)]).reader(look_s=0.0) as reader:
+        assert reader.descriptor().channels[0].observed_share == share
+
+
 def test_a_card_without_counter_or_fields_is_read_by_its_power(
     lab: Callable[[list[Gpu]], Lab],
 ) -> None:
@@ -239,7 +250,8 @@ def test_in_a_process_of_its_own_it_reads_the_stage(
     said = json.loads(done.stdout)
     # Two updates of 20 J, as a busy machine may delay them.
     assert said["joules"] == pytest.approx(200.0 * said["seconds"], abs=45.0)
-    assert said["period_s"] == pytest.approx(0.1, rel=0.2)
+    # Where a busy machine does not let it look at each renewal, it says that it does not know.
+    assert said["period_s"] is None or said["period_s"] == pytest.approx(0.1, rel=0.2)
 
 
 def sampled(every_s: float, last_s: float, value: Callable[[float], float]) -> Any:
