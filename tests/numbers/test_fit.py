@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from calibration.analysis import InputColumn, Points, Reference, compare_points, fit_points
+from calibration.analysis.results import FitResult
 from calibration.errors import InputError
 
 WORKLOADS = ("idle", "cpu-int", "cpu-float", "memory", "mixed")
@@ -127,17 +128,22 @@ def test_the_raw_tool_and_the_null_models_stand_beside_the_correction() -> None:
 
 
 def test_a_workload_with_another_gain_widens_the_interval_but_does_not_move_the_others() -> None:
-    def truth(x: np.ndarray, name: str) -> np.ndarray:
-        return 40.0 + (1.45 if name == "memory" else 1.25) * x
+    def with_memory(gain: float) -> FitResult:
+        def truth(x: np.ndarray, name: str) -> np.ndarray:
+            return 40.0 + (gain if name == "memory" else 1.25) * x
+
+        return fit_points(make(truth), ("rapl_package",))
+
+    def lack_w(fit: FitResult) -> float:
+        return next(c.u for c in fit.uncertainty if c.id == "lack_of_fit")
 
     plain = fit_points(make(affine), ("rapl_package",))
-    other = fit_points(make(truth), ("rapl_package",))
-    lack = {
-        r: next(c.u for c in x.uncertainty if c.id == "lack_of_fit")
-        for r, x in (("plain", plain), ("other", other))
-    }
-    assert lack["other"] > 5 * lack["plain"]
+    other, far = with_memory(1.38), with_memory(1.45)
+    assert lack_w(far) > lack_w(other) > 5 * lack_w(plain)
     assert other.verdict == "correction"
+    # A workload 16 % off makes U more than a quarter of the power at the low end: no correction.
+    assert far.verdict == "error_statement"
+    assert {r.code for r in far.reasons if r.consequence != "flag"} == {"too_uncertain"}
 
 
 def reasons(points: Points, **options: str) -> set[str]:
