@@ -1,7 +1,7 @@
-"""What a recording needs every 0.4 s: its rows on the disk, a look at the clocks.
+"""What a recording needs every 0.5 s: its rows on the disk, a look at the clocks.
 
 Rows wait for the next turn and then for the disk, so that a crash costs those of the last turn
-only: less than half a second, and what the disk takes for one `fdatasync`.
+only: half a second, and what the disk takes for one `fdatasync`.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from .documents import Clock, Fault
 
 __all__ = ["Keeper"]
 
-TURN_S: Final = 0.4
+TURN_S: Final = 0.5
 CLOCK_NS: Final = 60_000_000_000
 
 _log = logging.getLogger(__name__)

@@ -1,7 +1,7 @@
 """Writing a run: documents line by line, samples batch by batch, sealed at the end.
 
 Any thread may append to any stream. A thread of the writer's own (`keeper`) hands batches to the
-kernel and waits for the disk every 0.4 s, and writes a `clock` document every minute; appending
+kernel and waits for the disk every 0.5 s, and writes a `clock` document every minute; appending
 never waits for the disk. While the disk refuses, rows and documents wait in memory.
 """
 

@@ -24,6 +24,7 @@ from calibration.instruments import open_meter
 from calibration.plans import Plan, PlanStep
 from calibration.recording.check import check_run
 from calibration.recording.reader import read_run
+from calibration.recording.streams import StreamWriter
 from calibration.recording.writer import RunWriter, new_start
 from tests.lab.ramp import is_stretch_of, ramp_meter, readings_of
 
@@ -42,7 +43,15 @@ def fill(ballast: Path) -> None:
 def recorded(folder: Path, how: str) -> dict[str, Any]:
     """Return what happened to one recording."""
     run, ballast = folder / "run", folder / "ballast"
-    error, end = None, 0
+    error, end, appended = None, 0, 0
+    append = StreamWriter.append
+
+    def counted(self: StreamWriter, *args: Any, **options: Any) -> None:
+        nonlocal appended
+        appended += 1
+        append(self, *args, **options)
+
+    StreamWriter.append = counted  # type: ignore[method-assign]
 
     def weigh_down() -> None:
         wait_for(20)
@@ -84,6 +93,7 @@ def recorded(folder: Path, how: str) -> dict[str, Any]:
         "status": read.stop.exit_status if read.stop else None,
         "faults": {f.code: f.count for f in read.faults},
         "rows": int(file_w.size),
+        "appended": appended,
         "sent": int(sent_w.size),
         "end": end,
     }

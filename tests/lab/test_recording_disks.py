@@ -73,7 +73,9 @@ def test_a_disk_that_stays_full_keeps_what_it_took_and_says_what_was_lost(tmp_pa
     assert found["status"] == "fail"
     assert found["faults"]["disk"] == 1
     assert found["end"] >= 10, "what was sent before it was full is there"
-    assert found["faults"]["lost"] == found["sent"] - found["end"], "and the rest is counted"
+    # Rows that hold a fault are lost and counted too, where this machine is busy.
+    assert found["faults"]["lost"] == found["appended"] - found["rows"], "the rest is counted"
+    assert found["faults"]["lost"] >= found["sent"] - found["end"]
 
 
 def test_a_read_only_disk_is_refused_before_anything_is_recorded(tmp_path: Path) -> None:
