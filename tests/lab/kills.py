@@ -34,7 +34,7 @@ from calibration.plans import Plan, PlanStep
 from calibration.recording.check import check_run, repair_run
 from calibration.recording.reader import read_run
 from calibration.recording.writer import RunWriter, new_start
-from tests.lab.ramp import is_stretch_of, ramp_meter, readings_of
+from tests.lab.ramp import end_of, holes_in, ramp_meter, readings_of
 
 __all__ = ["Kill", "kills"]
 
@@ -119,8 +119,10 @@ def _judged(
         assert read.rows("cpu-load") >= 0
     values = read.series("wall", "power_w").value
     good = values[np.isfinite(values)]
-    end = is_stretch_of(good, sent_w)
+    holes, end = holes_in(good, sent_w), end_of(good, sent_w)
     assert end >= 0, "what is in the file was never sent in that order"
+    # An answer that came too late on a busy machine is a row with a fault.
+    assert holes <= values.size - good.size, "a reading is missing inside the file"
     return Kill(after_s, caught, int(good.size), sent_w.size, _since(sent_ns, end, killed_ns))
 
 

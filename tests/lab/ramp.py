@@ -10,7 +10,7 @@ import numpy.typing as npt
 from drivers.emulators.pzem004t import Pzem004tEmulator
 from drivers.emulators.served import Sent
 
-__all__ = ["holes_in", "is_stretch_of", "ramp_meter", "readings_of"]
+__all__ = ["end_of", "holes_in", "is_stretch_of", "ramp_meter", "readings_of"]
 
 _READ_INPUT = 4
 _BYTES = (20, 18)  # after a failure the driver asks for the block without its last register
@@ -55,12 +55,22 @@ def holes_in(part: npt.NDArray[np.float64], whole: npt.NDArray[np.float64]) -> i
 
     What was sent before the first of `part` and after the last is none of its holes.
     """
+    first, end = _found(part, whole)
+    return end - first - part.size if end >= 0 else -1
+
+
+def end_of(part: npt.NDArray[np.float64], whole: npt.NDArray[np.float64]) -> int:
+    """Return behind which reading of `whole` `part` ends, holes allowed; -1: it is no part."""
+    return _found(part, whole)[1]
+
+
+def _found(part: npt.NDArray[np.float64], whole: npt.NDArray[np.float64]) -> tuple[int, int]:
     at, first = 0, 0
     for number, value in enumerate(part.tolist()):
         while at < whole.size and abs(whole[at] - value) > 0.01:
             at += 1
         if at == whole.size:
-            return -1
+            return 0, -1
         first = at if number == 0 else first
         at += 1
-    return at - first - part.size
+    return first, at
