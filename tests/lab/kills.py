@@ -84,7 +84,8 @@ def kills(count: int, seed: int, folder: Path) -> Iterator[Kill]:
             else:
                 time.sleep(chance.uniform(0.0, 0.6))
             killed_ns = time.monotonic_ns()
-            os.kill(pid, signal.SIGKILL)
+            with contextlib.suppress(ProcessLookupError):  # it was done a moment before
+                os.kill(pid, signal.SIGKILL)
             forker.hear()  # it is dead
             log = [s for s in emulator.log[before:] if s.t_ns <= killed_ns]
             sent_ns, sent_w = readings_of(log)
