@@ -229,5 +229,5 @@ DEMO_MACHINE = Machine(
     package_dynamic_w=70.0,
     hidden_w=20.0,
     supply=Supply(fixed_w=5.0, proportional=1.06, quadratic_per_w=2.5e-4),
-    memory_share={"memory-copy": 0.15},
+    memory_share={"memory-copy": 0.10},
 )

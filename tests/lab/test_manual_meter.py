@@ -301,7 +301,9 @@ def test_ctrl_c_at_a_question_seals_what_there_is(tmp_path: Path) -> None:
             if b"display, in W?" in line:
                 process.send_signal(signal.SIGINT)
                 break
-        _, err = process.communicate(timeout=30)
+        # Not `communicate`: it would close the input, which is another way to end.
+        process.wait(timeout=30)
+        err = process.stderr.read() if process.stderr else b""
     assert process.returncode == 130, err
     assert b"Traceback" not in err
     assert check_run(tmp_path / "run") == ()
