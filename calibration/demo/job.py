@@ -18,14 +18,13 @@ __all__ = ["correct_file", "job_energy"]
 def correct_file(emissions: Path, profile: Path) -> dict[str, Any]:
     """Return what the command `wattcal correct` prints as JSON for this file.
 
-    The mode is asserted because the file cannot prove it; the demo may, since it has read the
-    mode back from the running tool.
+    Nothing is asserted: the energy in the file shows by its grain that a counter made it.
     """
     from ..cli import main
 
     words = [
         "correct", str(emissions), "--profile", str(profile),
-        "--assert", "cpu_mode=intel_rapl", "--allow-simulated", "--machine", "any", "--json",
+        "--allow-simulated", "--machine", "any", "--json",
     ]  # fmt: skip
     out, err = io.StringIO(), io.StringIO()
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):

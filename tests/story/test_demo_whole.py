@@ -55,7 +55,7 @@ def test_raw_energy_is_wrong_and_the_corrected_interval_holds_the_truth(demo_run
     assert job["low_j"] <= job["true_j"] <= job["high_j"]
     assert job["true_inside"] is True
     assert abs(job["corrected_error_pct"]) < 5.0
-    assert job["mode"] == "asserted"
+    assert job["mode"] == "verified"
     # An interval that holds everything proves nothing.
     assert job["high_j"] - job["low_j"] < 0.5 * job["true_j"]
 
