@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from .averaging import AveragingWindow
 from .points import Points
 from .validation import above_idle_errors, idle_reference
 
@@ -65,6 +66,7 @@ class Comparison:
     idle_w: float | None
     tools: tuple[ToolComparison, ...]
     notes: tuple[str, ...]
+    averaging: tuple[AveragingWindow, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """Return the JSON object that `wattcal compare --json` prints."""
@@ -92,6 +94,7 @@ def compare_points(points: Points) -> Comparison:
         idle_w=None if np.all(np.isnan(idle)) else float(np.nanmean(idle)),
         tools=tuple(_tool(points, key) for key, c in points.inputs.items() if c.unit == "W"),
         notes=points.notes,
+        averaging=points.averaging,
     )
 
 

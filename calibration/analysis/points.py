@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from ..errors import InputError
 from .alignment import Lag
+from .averaging import AveragingWindow
 
 __all__ = [
     "Finding",
@@ -92,6 +93,7 @@ class Points:
     `correlation_time_s` is the integral correlation time of the meter's readings about a steady
     level, and `quantisation_w` what its resolution leaves in the mean as a standard uncertainty
     that points of one level share (part of `reference_u_w`); None or NaN where not known.
+    `averaging` says over how long the power sensors of the estimators average, where a run told.
     """
 
     session: tuple[str, ...]
@@ -112,6 +114,7 @@ class Points:
     correlation_time_s: Floats | None = None
     quantisation_w: Floats | None = None
     findings: tuple[Finding, ...] = ()
+    averaging: tuple[AveragingWindow, ...] = ()
 
     @property
     def n(self) -> int:
@@ -156,6 +159,7 @@ class Points:
             correlation_time_s=_at(self.correlation_time_s, index),
             quantisation_w=_at(self.quantisation_w, index),
             findings=self.findings,
+            averaging=self.averaging,
         )
 
 
@@ -213,6 +217,7 @@ def concatenate(tables: Sequence[Points]) -> Points:
         correlation_time_s=_filled([(t.n, t.correlation_time_s) for t in tables]),
         quantisation_w=_filled([(t.n, t.quantisation_w) for t in tables]),
         findings=tuple(dict.fromkeys(f for t in tables for f in t.findings)),
+        averaging=tuple(a for t in tables for a in t.averaging),
     )
 
 

@@ -18,6 +18,7 @@ import numpy.typing as npt
 from ..errors import InputError, RunError
 from ..recording.documents import meter_input
 from .alignment import estimate_lag
+from .averaging import averaging_windows
 from .energy import EnergyCurve, Pieces, pieces
 from .findings import run_findings
 from .lagged import lag_matters, lag_u_w, shift_ns_of
@@ -109,6 +110,7 @@ def _points(run: Run, segments: str, reference: str | None, align: bool) -> Poin
         correlation_time_s=means.correlation_time_s,
         quantisation_w=means.quantisation_w,
         findings=(*run_findings(run, meter, cut), *measured.findings),
+        averaging=averaging_windows(run, meter, _plateaus(cut, groups)),
     )
 
 
@@ -188,6 +190,14 @@ def _by_windows(cut: Pieces, seconds: float) -> list[_Group]:
         block = int(number[begin] * seconds // BLOCK_S)
         groups.append(_Group(index, "unmarked", f"block-{block:04d}", math.nan, block=True))
     return groups
+
+
+def _plateaus(cut: Pieces, groups: Sequence[_Group]) -> list[tuple[int, int]]:
+    """Return when each steady stretch begins and ends, ns; blocks of one whole are no such."""
+    spans = [
+        (int(cut.start_ns[g.index[0]]), int(cut.end_ns[g.index[-1]])) for g in groups if not g.block
+    ]
+    return sorted(spans)
 
 
 def _inputs(

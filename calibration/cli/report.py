@@ -90,6 +90,13 @@ def comparison_text(comparison: Comparison) -> str:
         fixed = "; a constant times the duration, no measurement" if t.constant else ""
         lines.append(_wrap(f"{t.input}: {t.source}{mode}; scope: {scope}{fixed}"))
     lines.append("A difference of scope is a difference, not an error.")
+    for a in c.averaging:
+        lines.append(
+            _wrap(
+                f"{a.stream}, {a.channel}: shows the mean of {_number(a.window_s)} s "
+                f"(u {_number(a.u_s, 2)} s, found at {a.n} steps of the load)"
+            )
+        )
     lines += _notes(c.notes)
     return "\n".join(lines)
 

@@ -6,7 +6,7 @@ says so (`--reference bmc`), and then nothing that is made with it is more than 
 error, traceable to nobody.
 
 How often the number is renewed is measured when it is opened; over how long it averages a step of
-the load tells (`renewal.averaging_window_s`); what the sensor says of itself stands beside it.
+the load tells (`analysis.averaging`); what the sensor says of itself stands beside it.
 """
 
 from __future__ import annotations
@@ -101,7 +101,6 @@ class BoardPower:
             configuration={
                 **self._source.facts,
                 "update_period_s": self.update_period_s,
-                "averaging_window_s": None,
             },
         )
 

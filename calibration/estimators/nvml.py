@@ -7,10 +7,10 @@ average one (field 185; over 1 s on Ampere and later except GA100); the older qu
 the one or the other, whichever the card pleases.
 
 The sensor renews its number every 20 to 100 ms. How often is measured when the reader is opened.
-Over how long it averages only a step of the load can tell (`renewal.averaging_window_s`), so it
-stays `None` here. On A100 and H100 the sensor looks at 25 ms of every 100 ms (Yang, Adamek,
-Armour: "Part-time Power Measurements", SC24, arXiv:2312.02741); that the energy counter adds up
-the same looks stands in no source and is assumed.
+Over how long it averages only a step of the load can tell, so a recording does
+(`analysis.averaging`, printed by `wattcal compare`). On A100 and H100 the sensor looks at 25 ms of
+every 100 ms (Yang, Adamek, Armour: "Part-time Power Measurements", SC24, arXiv:2312.02741); that
+the energy counter adds up the same looks stands in no source and is assumed.
 
 Sources: NVML API reference (NVIDIA), nvmlDeviceGetTotalEnergyConsumption, nvmlDeviceGetPowerUsage,
 nvmlDeviceGetFieldValues.
@@ -163,7 +163,6 @@ class NvmlReader:
                         "powers": list(c.powers),
                         "summed": "counter" if counted else c.powers[0],
                         "update_period_s": c.period_s,
-                        "averaging_window_s": None,
                     }
                     for c in self._cards
                 },

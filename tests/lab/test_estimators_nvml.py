@@ -11,11 +11,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
+from calibration.analysis.averaging import averaging_window_s
 from calibration.errors import NotAvailable
 from calibration.estimators.nvml import NvmlReader
-from calibration.estimators.renewal import averaging_window_s, looks, update_period_s
+from calibration.estimators.renewal import looks, update_period_s
 from calibration.simulation import namespace, nvml
 from calibration.simulation.gpu import A100, RTX_3090, Gpu, GpuReadings, Sensor
 from calibration.simulation.profile import PowerProfile, constant, staircase
@@ -112,7 +114,6 @@ def test_what_a_card_is_and_how_it_reads_stand_in_the_descriptor(
         "powers": ["instant_w", "average_w"],
         "summed": "counter",
         "update_period_s": pytest.approx(0.1, rel=0.01),
-        "averaging_window_s": None,
     }
     energy = descriptor.channels[0]
     assert (energy.observed_share, energy.assumed) == (0.25, ("observed_share",))
@@ -160,8 +161,9 @@ def test_instant_and_average_are_told_apart_after_a_step(
             t_ns.append(reading.t_reply_ns)
             instant.append(reading.values["GPU-1_instant_w"])
             average.append(reading.values["GPU-1_average_w"])
-    assert averaging_window_s(t_ns, average) == pytest.approx(1.0, rel=0.03)
-    assert averaging_window_s(t_ns, instant) is None, "no longer than its update"
+    at_ns = np.array(t_ns)
+    assert averaging_window_s(at_ns, np.array(average)) == pytest.approx(1.0, rel=0.03)
+    assert averaging_window_s(at_ns, np.array(instant)) is None, "no longer than its update"
 
 
 def test_a_lost_card_is_a_fault_and_comes_back_with_its_energy(
@@ -270,28 +272,6 @@ def test_the_update_period_counts_what_repeats_and_does_not_guess() -> None:
     assert update_period_s(*sampled(0.08, 5.0, held(0.1))) is None, "looked at too seldom"
     assert update_period_s(*sampled(0.01, 0.3, held(0.1))) is None, "two changes are no measure"
     assert update_period_s([], []) is None
-
-
-@pytest.mark.parametrize(("window_s", "period_s"), [(1.0, 0.1), (0.5, 0.05), (60.0, 2.0)])
-def test_the_averaging_window_is_the_length_of_the_climb(window_s: float, period_s: float) -> None:
-    from math import floor
-
-    def mean(t_s: float) -> float:
-        looked_s = floor(t_s / period_s) * period_s
-        return 80.0 + 120.0 * min(max((looked_s - 1.3 * window_s) / window_s, 0.0), 1.0)
-
-    every_s = period_s / 5
-    t_ns, values = sampled(every_s, 4 * window_s, mean)
-    assert averaging_window_s(t_ns, values) == pytest.approx(window_s, rel=0.02)
-    falling = [300.0 - v for v in values]
-    assert averaging_window_s(t_ns, falling) == pytest.approx(window_s, rel=0.02)
-
-
-def test_no_step_no_window() -> None:
-    assert averaging_window_s(*sampled(0.1, 60.0, lambda t: 100.0)) is None
-    assert averaging_window_s(*sampled(0.1, 60.0, lambda t: 100.0 + 9 * (int(t * 7) % 3))) is None
-    assert averaging_window_s(*sampled(0.1, 60.0, lambda t: 100.0 + 100 * (t > 30))) is None
-    assert averaging_window_s([], []) is None
 
 
 def test_looking_ends_early_once_enough_was_seen() -> None:
