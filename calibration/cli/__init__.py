@@ -33,6 +33,7 @@ COMMAND_MODULES: Final = (
     "runs",
     "datasets",
     "analyse",
+    "verify",
     "calibrate",
     "rezero",
     "audit",

@@ -187,7 +187,7 @@ def _check(arguments: argparse.Namespace) -> int:
 def _assumptions(arguments: argparse.Namespace) -> tuple[Assumptions, float | None]:
     """Return what is assumed of machine and meter, and the meter's rating in W."""
     from ..plans.prediction import Assumptions
-    from .analyse import meter_reference, register_step
+    from .points_source import meter_reference, register_step
 
     assumed = Assumptions(
         idle_w=arguments.idle_w, full_w=arguments.full_w, noise_w=arguments.noise_w
