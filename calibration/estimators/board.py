@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from types import TracebackType
 from typing import Final
 
 from ..errors import NotAvailable
@@ -67,12 +66,7 @@ class BoardPower:
     def __enter__(self) -> BoardPower:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self.close()
 
     def descriptor(self) -> Descriptor:

@@ -22,7 +22,6 @@ from dataclasses import dataclass
 from itertools import chain, repeat
 from operator import sub, truediv
 from pathlib import Path
-from types import TracebackType
 from typing import Final
 
 from ..errors import NotAvailable
@@ -112,12 +111,7 @@ class RaplReader:
     def __enter__(self) -> RaplReader:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self.close()
 
     def descriptor(self) -> Descriptor:

@@ -10,7 +10,6 @@ import shutil
 import subprocess
 import time
 from collections.abc import Callable, Mapping
-from types import TracebackType
 from typing import Final
 
 from ..errors import NotAvailable
@@ -70,12 +69,7 @@ class SmiPower:
     def __enter__(self) -> SmiPower:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self.close()
 
     def descriptor(self) -> Descriptor:

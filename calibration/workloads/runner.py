@@ -16,7 +16,6 @@ import sys
 import time
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Final
 
 from ..errors import CalibrationError, NotAvailable
@@ -68,12 +67,7 @@ class WorkloadRunner:
     def __enter__(self) -> WorkloadRunner:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self.close()
 
     @property

@@ -12,7 +12,6 @@ import time
 from collections import deque
 from collections.abc import Callable
 from pathlib import Path
-from types import TracebackType
 from typing import Any, ClassVar, Final, TypeAlias
 
 from .faults import FaultPlan
@@ -99,12 +98,7 @@ class PtyServer:
     def __enter__(self) -> PtyServer:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self.close()
 
     def _order(self, action: Callable[[], None]) -> None:

@@ -43,7 +43,6 @@ import math
 import time
 from collections.abc import Callable, Mapping
 from functools import partial
-from types import TracebackType
 from typing import Final
 
 from ..accuracy import Accuracy
@@ -291,12 +290,7 @@ class Hioki3334:
     def __enter__(self) -> Hioki3334:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self.close()
 
     def _prepare(self) -> Mapping[str, str]:

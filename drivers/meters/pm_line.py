@@ -35,7 +35,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import partial
-from types import TracebackType
 from typing import Final
 
 from ..accuracy import PLUG_METER
@@ -303,12 +302,7 @@ class PmLine:
     def __enter__(self) -> PmLine:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self.close()
 
     def _first_places(self, count: int) -> tuple[int, ...]:

@@ -41,7 +41,6 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Callable, Mapping
-from types import TracebackType
 from typing import Final
 
 from ..errors import Timeout, Transient, TransportError
@@ -189,12 +188,7 @@ class PmdUsb:
     def __enter__(self) -> PmdUsb:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self.close()
 
     def _ask(self, request: bytes, parse: Callable[[bytes], Verdict]) -> bytes:

@@ -47,7 +47,6 @@ import contextlib
 import time
 from collections.abc import Callable, Mapping
 from functools import partial
-from types import TracebackType
 from typing import Final
 
 from ..errors import Desync, Refused, TransportError
@@ -208,12 +207,7 @@ class PowerSensor3:
     def __enter__(self) -> PowerSensor3:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self.close()
 
     def _silence(self, command: bytes) -> None:

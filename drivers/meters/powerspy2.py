@@ -43,7 +43,6 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
-from types import TracebackType
 from typing import Final
 
 from ..accuracy import PLUG_METER
@@ -260,12 +259,7 @@ class PowerSpy2:
     def __enter__(self) -> PowerSpy2:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self.close()
 
     def _scale(self, first: int) -> float:

@@ -37,7 +37,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from fractions import Fraction
 from functools import partial
-from types import TracebackType
 from typing import Final
 
 from ..errors import Implausible, OverRange, Transient, Unsupported
@@ -278,10 +277,5 @@ class Pzem004t:
     def __enter__(self) -> Pzem004t:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self.close()

@@ -42,7 +42,6 @@ import time
 from collections.abc import Callable, Mapping
 from fractions import Fraction
 from functools import partial
-from types import TracebackType
 from typing import Any, Final
 
 from ..accuracy import PLUG_METER
@@ -238,10 +237,5 @@ class Shelly:
     def __enter__(self) -> Shelly:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self.close()

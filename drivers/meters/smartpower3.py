@@ -36,7 +36,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from fractions import Fraction
-from types import TracebackType
 from typing import Final
 
 from ..accuracy import PLUG_METER
@@ -228,10 +227,5 @@ class SmartPower3:
     def __enter__(self) -> SmartPower3:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self.close()

@@ -46,7 +46,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from fractions import Fraction
 from functools import partial
-from types import TracebackType
 from typing import Any, Final
 
 from ..accuracy import PLUG_METER
@@ -254,10 +253,5 @@ class Tasmota:
     def __enter__(self) -> Tasmota:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self.close()

@@ -52,7 +52,6 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from fractions import Fraction
 from functools import partial
-from types import TracebackType
 from typing import Final
 
 from ..accuracy import PLUG_METER, Accuracy
@@ -259,12 +258,7 @@ class WattsUp:
     def __enter__(self) -> WattsUp:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self.close()
 
     def _query(self, request: bytes, letter: bytes, count: int | None = None) -> Sequence[str]:

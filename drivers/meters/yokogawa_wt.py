@@ -56,7 +56,6 @@ import contextlib
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from types import TracebackType
 from typing import Final
 
 from ..errors import DeviceError, DriverError, Held, OverRange, Refused, Unsupported
@@ -276,12 +275,7 @@ class YokogawaWt:
     def __enter__(self) -> YokogawaWt:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self.close()
 
     def _prepare(self) -> Mapping[str, str]:

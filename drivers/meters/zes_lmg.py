@@ -40,7 +40,6 @@ import contextlib
 import time
 from collections.abc import Callable, Mapping
 from functools import partial
-from types import TracebackType
 from typing import Final
 
 from ..errors import DeviceError, DriverError, Unsupported
@@ -236,12 +235,7 @@ class ZesLmg:
     def __enter__(self) -> ZesLmg:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self.close()
 
     def _new_decoder(self) -> ValuesDecoder:
