@@ -77,6 +77,7 @@ def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
         formatter_class=Help,
     )
     repair.add_argument("path", metavar="RUN")
+    repair.add_argument("--json", action="store_true", help="print JSON")
     repair.set_defaults(run=_repair)
     register_join(actions)
 
@@ -195,8 +196,19 @@ def _check(arguments: argparse.Namespace) -> int:
 @needs_lab
 def _repair(arguments: argparse.Namespace) -> int:
     from ..recording.check import repair_run
+    from .output import print_json
 
     stop = repair_run(arguments.path)
+    if arguments.json:
+        print_json(
+            {
+                "run": arguments.path,
+                "status": stop.exit_status,
+                "reason": stop.reason,
+                "rows": dict(stop.rows),
+            }
+        )
+        return 0
     rows = ", ".join(f"{n} {count} rows" for n, count in stop.rows.items())
     print(f"{arguments.path}: sealed ({stop.exit_status}); {rows}")
     return 0

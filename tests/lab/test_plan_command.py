@@ -88,6 +88,52 @@ def test_check_says_what_cannot_be_told(plan: Any, capsys: pytest.CaptureFixture
     assert "over_rating" in codes(over)
 
 
+LAB = """
+reference = "wall"
+[[meter]]
+name = "spare"
+address = "pzem-004t@/dev/ttyUSB1"
+[[meter]]
+name = "wall"
+address = "pzem-004t@/dev/ttyUSB0"
+range_w = 400
+correction = {gain = 1.002, u_gain = 0.001, u_offset_w = 0.05}
+[[machine]]
+name = "node7"
+full_w = 420
+"""
+DISPLAY = """
+[[meter]]
+name = "plug"
+address = "manual"
+display = "1Wh"
+accuracy = {of_reading = 0.03, absolute = 0.6, source = "leaflet"}
+"""
+
+
+def test_check_takes_from_the_labs_file_what_is_not_said(
+    plan: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "lab.toml").write_text(LAB, encoding="utf-8")
+    value = plan("check", "quick", schema="plan-check", code=5)
+    assert codes(value) == {"over_rating"}, "420 W on a meter rated for 400"
+    assert value["assumptions"]["full_w"] == 420
+    assert value["assumptions"]["u_meter_gain"] == 0.001
+    assert value["assumptions"]["u_meter_offset_w"] == 0.05
+    assert any("node7" in n for n in value["lab"])
+    assert any("wall (pzem-004t" in n for n in value["lab"])
+    said = plan("check", "quick", "--meter", "pzem-004t", "--full-w", "150", schema="plan-check")
+    assert said["lab"] == []
+    assert said["assumptions"]["u_meter_gain"] > 0.001
+    other = tmp_path / "other.toml"
+    other.write_text(DISPLAY, encoding="utf-8")
+    shown = plan("check", "quick", "--lab", str(other), schema="plan-check")
+    assert shown["assumptions"]["register_j"] == 3600
+    assert shown["assumptions"]["u_meter_gain"] == pytest.approx(0.03 / 3**0.5)
+    assert codes(shown) == {"meter_too_coarse"}
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
@@ -96,6 +142,8 @@ def test_check_says_what_cannot_be_told(plan: Any, capsys: pytest.CaptureFixture
         (["--idle-w", "200"], "idle power < full power"),
         (["--noise-w", "-1"], "noise_w"),
         (["--input", "zeus"], "rapl_package"),
+        (["--machine", "node7"], "lab.toml"),
+        (["--lab", "nowhere.toml"], "nowhere.toml"),
     ],
 )
 def test_bad_input_is_refused_in_one_sentence(

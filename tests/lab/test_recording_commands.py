@@ -7,11 +7,13 @@ import sys
 from pathlib import Path
 
 import pytest
+from jsonschema import Draft202012Validator
 
 from calibration.cli import main
 from calibration.recording.documents import ChannelInfo, Descriptor, Step
 from calibration.recording.writer import RunWriter, new_start
 
+SCHEMAS = Path(__file__).resolve().parents[2] / "calibration" / "schema"
 WALL = Descriptor(
     stream="wall",
     role="meter",
@@ -64,7 +66,12 @@ def test_an_unsealed_run_is_listed_shown_found_and_repaired(
     assert main(["runs", "show", run]) == 0
     assert main(["runs", "check", run]) == 3
     assert "wattcal runs repair" in capsys.readouterr().out
-    assert main(["runs", "repair", run]) == 0
+    assert main(["runs", "repair", run, "--json"]) == 0
+    sealed = json.loads(capsys.readouterr().out)
+    schema = json.loads((SCHEMAS / "runs-repair-1.0.json").read_text(encoding="utf-8"))
+    Draft202012Validator(schema).validate(sealed)
+    assert sealed["status"] == "fail"
+    assert sealed["rows"] == {"wall": 10}
     assert main(["runs", "check", run]) == 0
 
 

@@ -31,6 +31,7 @@ ELSEWHERE = {
     "record",
     "run",
     "runs-join",
+    "runs-repair",
     "tape-record",
     "verify",
 }
