@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import json
+import shutil
+import signal
+import subprocess
+import sys
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -20,7 +25,8 @@ from calibration.recording.reader import read_run
 from calibration.simulation.machine import package_power_w, wall_power_w
 from tests.lab.closed_loop import MACHINE, recorded
 
-SCHEMAS = Path(__file__).resolve().parents[2] / "calibration" / "schema"
+ROOT = Path(__file__).resolve().parents[2]
+SCHEMAS = ROOT / "calibration" / "schema"
 
 
 def validated(text: str) -> Any:
@@ -40,11 +46,18 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         yield recorded(READY["quick"](), tmp_path_factory.mktemp("quick"), patch).path
 
 
-def test_a_plan_becomes_a_profile_and_a_page(
-    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+def test_a_recorded_plan_becomes_a_profile_and_a_page(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    """The command's own recording, with the fake clock's ten minutes in its place."""
+
+    def instead(arguments: Any) -> tuple[Path, bool, float]:
+        assert arguments.default_plan == "standard"
+        return shutil.copytree(run, arguments.output), False, 600.0
+
     folder = tmp_path / "node7"
-    assert main(["calibrate", "--from", str(run), "--id", "lab", "-o", str(folder), "--json"]) == 0
+    monkeypatch.setattr("calibration.cli.calibrate.carry_out", instead)
+    assert main(["calibrate", "--id", "lab", "-o", str(folder), "--json"]) == 0
     found = validated(capsys.readouterr().out)
     assert (found["verdict"], found["data_kind"]) == ("correction", "simulated")
     profile = load_profile(found["profiles"]["rapl_package"], allow_simulated=True)
@@ -98,6 +111,31 @@ def test_it_records_by_itself_and_a_refusal_says_why(
     assert (tmp_path / "x" / "calibration.html").exists()
     assert not list((tmp_path / "x").glob("*.profile.json"))
     assert read_run(tmp_path / "x" / "run").start.setup["reference"] == "wall"
+
+
+def test_an_interrupt_seals_the_recording_and_stops_there(tmp_path: Path) -> None:
+    folder = tmp_path / "x"
+    with Pzem004tEmulator(60.0, refresh_s=0.1, window_s=0.1) as meter:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "calibration", "calibrate",
+             "--meter", f"wall=pzem-004t@{meter.path}", "--estimator", "cpu-load",
+             "--workload", "idle:0:60", "--simulated", "--headless", "-o", str(folder)],
+            cwd=ROOT, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+        )  # fmt: skip
+        deadline = time.monotonic() + 30.0
+        stream = folder / "run" / "wall.arrows"
+        while not (stream.exists() and stream.stat().st_size > 2000):
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        process.send_signal(signal.SIGINT)
+        said, err = process.communicate(timeout=60)
+    assert process.returncode == 130, err
+    assert "interrupted; what was recorded is in" in err
+    assert said == ""
+    stop = read_run(folder / "run").stop
+    assert stop is not None
+    assert (stop.exit_status, stop.rows["wall"] > 0) == ("abort", True)
+    assert not (folder / "calibration.html").exists()
 
 
 def test_a_meter_that_was_lost_ends_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
