@@ -24,6 +24,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
+from ..recording.clocks import suspends
+
 if TYPE_CHECKING:
     from ..recording.documents import Clock
 
@@ -36,7 +38,6 @@ __all__ = [
     "increasing",
     "register_differences",
     "stalls",
-    "suspends",
     "unit_scale",
     "zeros_that_are_missing",
 ]
@@ -376,21 +377,6 @@ def frozen(t_ns: Instants, value: Floats) -> SeriesFinding | None:
     lost_s = float(held[long].sum())
     message = f"the reading stood still for {lost_s:.3g} s, first at row {row}; all digits repeat"
     return SeriesFinding("stalled", message, int(long.size), row, int(t_ns[row]), lost_s)
-
-
-def suspends(clocks: Iterable[Clock]) -> tuple[tuple[int, int, float], ...]:
-    """Return begin and end (monotonic ns) of the spans that hold a suspend, and how long it was, s.
-
-    `CLOCK_BOOTTIME` goes on while the machine sleeps and `CLOCK_MONOTONIC` does not, so their
-    difference grows by the time slept; half a second is more than any delay between two reads.
-    """
-    looks = list(clocks)
-    found = []
-    for a, b in pairwise(looks):
-        slept = (b.boottime_ns - b.monotonic_ns - a.boottime_ns + a.monotonic_ns) / _NS
-        if slept > 0.5 and a.boot_id == b.boot_id:
-            found.append((a.monotonic_ns, b.monotonic_ns, slept))
-    return tuple(found)
 
 
 def clock_findings(clocks: Iterable[Clock]) -> tuple[SeriesFinding, ...]:

@@ -32,6 +32,7 @@ from .counters import (
 from .integrals import integrate
 
 if TYPE_CHECKING:
+    from ..recording.documents import ChannelInfo
     from ..recording.reader import Series
 
 __all__ = ["EnergyCurve", "Pieces", "pieces", "total_energy", "window_energy"]
@@ -87,7 +88,7 @@ def pieces(series: Series, *, power_limit_w: float | None = None) -> Pieces:
         broken = np.array([i for i, text in series.faults.items() if text.startswith(_BREAKS)])
         breaks = np.searchsorted(rows, np.sort(broken)).astype(np.int64)
         return _counter(
-            t, value, channel.wrap, breaks, power_limit_w, channel.resolution, rows, findings
+            t, value, channel, breaks, power_limit_w, rows, findings, slept=series.slept_ns
         )
     if channel.kind == "mean":
         window = None if series.window_ns is None else series.window_ns[rows]
@@ -140,12 +141,13 @@ def _usable(series: Series) -> tuple[npt.NDArray[np.intp], tuple[SeriesFinding, 
 def _counter(
     t: Instants,
     energy_j: Floats,
-    wrap_j: float | None,
+    channel: ChannelInfo,
     breaks: Instants,
     power_limit_w: float | None,
-    resolution_j: float | None,
     rows: npt.NDArray[np.intp],
     findings: tuple[SeriesFinding, ...],
+    *,
+    slept: tuple[tuple[int, int], ...],
 ) -> Pieces:
     """Difference a register; what `register_differences` cannot decide is left out.
 
@@ -154,10 +156,11 @@ def _counter(
     step = register_differences(
         t,
         energy_j,
-        modulus_j=wrap_j,
+        modulus_j=channel.wrap,
         power_limit_w=power_limit_w,
-        resolution_j=resolution_j or 0.0,
+        resolution_j=channel.resolution or 0.0,
         breaks=breaks,
+        slept=slept,
     )
     reason, energy = step.reason.copy(), step.energy_j.copy()
     begin = np.arange(energy.size)
@@ -179,6 +182,7 @@ def _counter(
 _CODES = {
     "register_reset": ("register_reset", "the register went back to its beginning"),
     "went_back": ("register_reset", "the register went back, and its range is not known"),
+    "suspended": ("register_reset", "the register may have begun again while the machine slept"),
     "known_break": ("register_reset", "the log says that the register began again"),
     "several_wraps": ("several_wraps", "the register may have wrapped more than once in a gap"),
     "implausible": ("implausible", "the register counted more than the hardware can draw"),

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterable
+from itertools import pairwise
 from pathlib import Path
 from typing import Final
 
 from .documents import Clock, Fault
 
-__all__ = ["jumps", "read_clocks"]
+__all__ = ["jumps", "read_clocks", "suspends"]
 
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 # The same limits as in the analysis of clock documents (`analysis.counters.clock_findings`).
@@ -64,6 +66,21 @@ def jumps(before: Clock, after: Clock) -> tuple[Fault, ...]:
         )
         for code, message in said
     )
+
+
+def suspends(clocks: Iterable[Clock]) -> tuple[tuple[int, int, float], ...]:
+    """Return begin and end (monotonic ns) of the spans that hold a suspend, and how long it was, s.
+
+    `CLOCK_BOOTTIME` goes on while the machine sleeps and `CLOCK_MONOTONIC` does not, so their
+    difference grows by the time slept; half a second is more than any delay between two reads.
+    """
+    looks = list(clocks)
+    found = []
+    for a, b in pairwise(looks):
+        slept = (b.boottime_ns - b.monotonic_ns - a.boottime_ns + a.monotonic_ns) / 1e9
+        if slept > 0.5 and a.boot_id == b.boot_id:
+            found.append((a.monotonic_ns, b.monotonic_ns, slept))
+    return tuple(found)
 
 
 def _boot_id() -> str | None:

@@ -20,6 +20,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ..errors import RunError
+from .clocks import suspends
 from .columns import complete_batches
 from .device_clock import device_instants
 from .documents import (
@@ -55,7 +56,8 @@ class Series:
     instrument its own clock fitted to the arrival of its blocks. `value` is NaN where there is
     none; `faults` says why, by index. `window_ns` holds each row's own averaging window, 0 where it
     is unknown; where it is `None`, `channel.window_s` holds for all. An `instant` channel is
-    unobserved between samples further apart than `max_gap_s`.
+    unobserved between samples further apart than `max_gap_s`. `slept_ns` are the spans (monotonic)
+    in which the machine slept, when a register of its own may have begun again.
     """
 
     stream: str
@@ -71,6 +73,7 @@ class Series:
     boundary: str | None
     role: Literal["meter", "estimator", "sensor"]
     faults: Mapping[int, str]
+    slept_ns: tuple[tuple[int, int], ...] = ()
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -164,7 +167,11 @@ class Run:
             boundary=descriptor.boundary,
             role=descriptor.role,
             faults=_faults(table),
+            slept_ns=self._slept_ns() if descriptor.role == "estimator" else (),
         )
+
+    def _slept_ns(self) -> tuple[tuple[int, int], ...]:
+        return tuple((begin, end) for begin, end, _ in suspends(self.clocks))
 
     def _descriptor(self, stream: str) -> Descriptor:
         if stream not in self.descriptors:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -16,8 +17,10 @@ from calibration.analysis.counters import (
     increasing,
     register_differences,
 )
-from calibration.recording.documents import ChannelInfo, Clock
-from calibration.recording.reader import Series
+from calibration.analysis.energy import Pieces
+from calibration.recording.documents import ChannelInfo, Clock, Descriptor
+from calibration.recording.reader import Series, read_run
+from calibration.recording.writer import RunWriter, new_start
 from tests.numbers import counter_fuzz
 
 S = 1_000_000_000
@@ -240,6 +243,36 @@ def test_clocks_tell_of_sleep_and_of_a_wall_clock_that_was_set() -> None:
     assert [f.code for f in clock_findings(slept)] == ["suspended"]
     stepped = [look(0, 0, 1000), look(60, 60, 1055)]
     assert [f.code for f in clock_findings(stepped)] == ["time_jump"]
+
+
+def test_a_register_that_went_back_while_the_machine_slept_did_not_wrap(tmp_path: Path) -> None:
+    """A counter near its end, lost in a suspend: as a wrap it would be a plausible 5 W."""
+
+    def recorded(name: str, boottime_s: float) -> Pieces:
+        with RunWriter.create(
+            tmp_path / name, start=new_start("simulated", "s"), live=False
+        ) as run:
+            rapl = ChannelInfo(
+                name="package_j", quantity="energy", unit="J", kind="counter", wrap=1000.0
+            )
+            stream = run.open_stream(
+                Descriptor(stream="rapl", role="estimator", source="made", channels=(rapl,))
+            )
+            for t_s, reading in ((0, 980.0), (1, 985.0), (2, 990.0), (3, 2.0), (4, 7.0)):
+                stream.append(t_s * S, t_s * S, {"package_j": reading})
+            for mono, boot in ((0, 0.0), (2, 2.0), (3, boottime_s)):
+                boot_ns = round(boot * S)
+                run.clock(
+                    Clock(monotonic_ns=mono * S, boottime_ns=boot_ns, wall_ns=boot_ns, boot_id="b")
+                )
+        return pieces(read_run(tmp_path / name).series("rapl", "package_j"))
+
+    awake, slept = recorded("awake", 3.0), recorded("slept", 63.0)
+    assert awake.energy_j.sum() == pytest.approx(27.0)
+    assert slept.energy_j.sum() == pytest.approx(15.0)
+    (finding,) = slept.findings
+    assert finding.code == "register_reset"
+    assert "while the machine slept" in finding.message
 
 
 def test_a_sensor_that_repeats_all_its_digits_has_died_and_a_coarse_one_has_not() -> None:
