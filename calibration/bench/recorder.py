@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from ..plans import Plan
 from ..recording.writer import ExitStatus, RunWriter
-from ..workloads import WorkloadRunner
+from ..workloads import PlayedGpus, WorkloadRunner
 from .describe import MeterNotes
 from .interrupts import Interrupts
 from .made import AnyEstimator, AnyMeter
@@ -38,6 +38,7 @@ def record(
     known: Mapping[str, MeterNotes] | None = None,
     manual: ManualMeter | None = None,
     active: Sequence[frozenset[str]] | None = None,
+    play_gpus: Callable[[str, float, float], None] | None = None,
 ) -> None:
     """Carry out a plan, record every source meanwhile, and seal the run.
 
@@ -47,6 +48,7 @@ def record(
     meter whose display somebody reads.
     `active` says which estimators work in each step, by their streams; of those that it names
     anywhere the others rest meanwhile.
+    `play_gpus` is told what the GPUs of a simulated machine have to do (`workloads.PlayedGpus`).
     `on_progress` is called in this thread when a step begins and four times a second. `stop` ends
     the recording early from another thread. Whoever opened meters and estimators
     closes them.
@@ -62,7 +64,11 @@ def record(
         session.manual = manual
         session.active = active
         try:
-            with WorkloadRunner(plan.workloads, cores=cores) as workloads:
+            with (
+                WorkloadRunner(plan.workloads, cores=cores)
+                if play_gpus is None
+                else PlayedGpus(plan.workloads, play_gpus, cores=cores)
+            ) as workloads:
                 try:
                     session.open(
                         meters, estimators, boundary, reopen or {}, cadence_s or {}, known or {}

@@ -13,7 +13,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from .profile import PowerProfile
+from .profile import PowerProfile, TruePower
 
 __all__ = ["A100", "RTX_3090", "Gpu", "GpuReadings", "Sensor"]
 
@@ -34,7 +34,7 @@ class Sensor:
     counts: bool = True
     fields: bool = True
 
-    def shown_w(self, truth: PowerProfile, looked_s: float, window_s: float | None = None) -> float:
+    def shown_w(self, truth: TruePower, looked_s: float, window_s: float | None = None) -> float:
         """Return what the sensor shows from a look at `looked_s` on, W."""
         window = self.window_s if window_s is None else window_s
         mean_w = truth.energy_j(looked_s - window, looked_s) / window
@@ -72,10 +72,13 @@ class Gpu:
 
 
 class GpuReadings:
-    """What a card shows over time: look after look, each added to its energy counter."""
+    """What a card shows over time: look after look, each added to its energy counter.
 
-    def __init__(self, gpu: Gpu) -> None:
-        self._gpu = gpu
+    `truth` takes the place of the card's own where that is not known in advance.
+    """
+
+    def __init__(self, gpu: Gpu, truth: TruePower | None = None) -> None:
+        self._gpu, self._truth = gpu, truth or gpu.truth
         self._looks = 0
         self._energy_mj = 0.0
         self._instant_w = self._average_w = 0.0
@@ -85,7 +88,7 @@ class GpuReadings:
 
         The card has been on since 0; its true power is that of the profile `lead_s` later.
         """
-        sensor, truth = self._gpu.sensor, self._gpu.truth
+        sensor, truth = self._gpu.sensor, self._truth
         while self._looks == 0 or (self._looks + 1) * sensor.period_s <= t_s:
             self._looks += 1
             looked_s = self._looks * sensor.period_s - lead_s

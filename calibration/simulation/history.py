@@ -9,9 +9,10 @@ File format, little-endian: a header of eight int64 words, then one record a kno
 
     word 0  number of valid knots            word 3  rewrites of the counters so far
     word 1  workload now, an index           word 4  CPU time of the updater's loop, ns
-    word 2  stop when not zero               word 5..7  zero
+    word 2  stop when not zero               word 5  what the GPUs are told: their level in ppm,
+    word 6..7  zero                                  and 2^32 times the period of a square wave, us
     record  t_ns int64; load, package_w, memory_w, wall_w, package_j, memory_j, wall_j,
-            fans_w, leakage_w float64
+            fans_w, leakage_w, gpu_w, gpu_j float64
 
 A record is written before the count that makes it valid; a count is one aligned word.
 """
@@ -31,15 +32,15 @@ __all__ = ["History", "HistoryFile", "Knot"]
 
 _HEADER_WORDS: Final = 8
 _HEADER_BYTES: Final = 8 * _HEADER_WORDS
-_RECORD: Final = struct.Struct("<q9d")
-_COUNT, _WORKLOAD, _STOP, _REWRITES, _CPU_NS = range(5)
+_RECORD: Final = struct.Struct("<q11d")
+_COUNT, _WORKLOAD, _STOP, _REWRITES, _CPU_NS, _GPUS = range(6)
 
 
 class Knot(NamedTuple):
     """The state from `t_ns` on: load 0 to 1, powers in W, energies since the first knot in J.
 
     `fans_w` and `leakage_w` are the parts of the powers that past load decides; `wall_w` holds
-    both, `package_w` the leakage.
+    both, `package_w` the leakage. `gpu_w` and `gpu_j` are those of all GPUs together.
     """
 
     t_ns: int
@@ -52,6 +53,8 @@ class Knot(NamedTuple):
     wall_j: float
     fans_w: float = 0.0
     leakage_w: float = 0.0
+    gpu_w: float = 0.0
+    gpu_j: float = 0.0
 
 
 _DTYPE: Final = np.dtype([(n, "<i8" if n == "t_ns" else "<f8") for n in Knot._fields])
@@ -94,6 +97,16 @@ class HistoryFile:
     @workload.setter
     def workload(self, index: int) -> None:
         self._set(_WORKLOAD, index)
+
+    @property
+    def gpus_told(self) -> tuple[float, float]:
+        """Return what the GPUs were last told: a level, 0 to 1, and a period in s, 0 if steady."""
+        word = self._get(_GPUS)
+        return (word & 0xFFFFFFFF) / 1e6, (word >> 32) / 1e6
+
+    def tell_gpus(self, level: float, period_s: float = 0.0) -> None:
+        """Give the GPUs a level, or a square wave that is high for that share of its period."""
+        self._set(_GPUS, round(level * 1e6) + (round(period_s * 1e6) << 32))
 
     @property
     def stopping(self) -> bool:
@@ -147,6 +160,19 @@ class HistoryFile:
             if knot.t_ns <= t_ns:
                 break
         return knot
+
+    def mean_w(self, t_ns: int, window_ns: int) -> float:
+        """Return the mean wall power over a window about `t_ns`, W; 0 before there is any."""
+        begin, end = t_ns - window_ns // 2, t_ns + window_ns // 2
+        first, last = self.at(begin), self.at(end)
+        if first is None or last is None:
+            return 0.0
+        joules = (
+            last.wall_j
+            - first.wall_j
+            + (last.wall_w * (end - last.t_ns) - first.wall_w * (begin - first.t_ns)) * 1e-9
+        )
+        return joules * 1e9 / (end - begin)
 
     def history(self) -> History:
         """Return a copy of what is known so far."""

@@ -93,11 +93,15 @@ class Lag:
 
 @dataclass(frozen=True, slots=True)
 class GpuPart:
-    """A card: its power at rest, what full load adds, W, and what its own sensor makes of it."""
+    """A card: its power at rest, what full load adds, W, and what its own sensor makes of it.
+
+    `name` is what the management library calls it; readers know a part-time sensor by it.
+    """
 
     idle_w: float
     dynamic_w: float
     sensor: Sensor
+    name: str = "NVIDIA GPU"
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +122,8 @@ class Machine:
     `memory_share` maps a workload's name to the W that it draws in memory, per W of dynamic package
     power; a workload that is not named draws none. `cpu_share` and `gpu_share` map it to the share
     of the package's and of every GPU's dynamic power that it draws at level 1: all of the package's
-    and none of a GPU's where it is not named. `sockets` are the shares of the package's power.
+    and none of a GPU's where it is not named; what stands behind an `@` in the name (a period, say)
+    makes no other share of it. `sockets` are the shares of the package's power.
     `hidden_states_w` is added to `hidden_w`: one idle state, or several, of which one holds.
     `package_noise_w` and `wall_noise_w` are standard deviations of what no load explains, from one
     tenth of a second to the next.
@@ -183,18 +188,26 @@ def memory_power_w(machine: Machine, load: float, workload: str = "") -> float:
 
 def gpu_power_w(machine: Machine, load: float, workload: str = "") -> tuple[float, ...]:
     """Return the true power of each GPU, in W."""
-    share = machine.gpu_share.get(workload, 0.0) * load
+    share = machine.gpu_share.get(workload.partition("@")[0], 0.0) * load
     return tuple(g.idle_w + g.dynamic_w * share for g in machine.gpus)
 
 
 def dc_power_w(
-    machine: Machine, load: float, workload: str = "", heat: Heat = COLD, state: int = 0
+    machine: Machine,
+    load: float,
+    workload: str = "",
+    heat: Heat = COLD,
+    state: int = 0,
+    gpu_load: float | None = None,
 ) -> float:
-    """Return the power behind the supply, all parts together, in W."""
+    """Return the power behind the supply, all parts together, in W.
+
+    `gpu_load` is the GPUs' own load, 0 to 1, where it is not that of the processor.
+    """
     return (
         package_power_w(machine, load, workload, heat)
         + memory_power_w(machine, load, workload)
-        + sum(gpu_power_w(machine, load, workload))
+        + sum(gpu_power_w(machine, load if gpu_load is None else gpu_load, workload))
         + heat.fans_w
         + machine.hidden_w
         + machine.hidden_states_w[state]
@@ -202,10 +215,15 @@ def dc_power_w(
 
 
 def wall_power_w(
-    machine: Machine, load: float, workload: str = "", heat: Heat = COLD, state: int = 0
+    machine: Machine,
+    load: float,
+    workload: str = "",
+    heat: Heat = COLD,
+    state: int = 0,
+    gpu_load: float | None = None,
 ) -> float:
     """Return the AC power at the machine's input, in W."""
-    dc_w = dc_power_w(machine, load, workload, heat, state)
+    dc_w = dc_power_w(machine, load, workload, heat, state, gpu_load)
     supply = machine.supply
     return supply.fixed_w + supply.proportional * dc_w + supply.quadratic_per_w * dc_w * dc_w
 

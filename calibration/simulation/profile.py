@@ -11,8 +11,30 @@ from bisect import bisect_right
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import accumulate, pairwise
+from typing import Protocol
 
-__all__ = ["PowerProfile", "constant", "ramp", "square", "staircase", "total"]
+__all__ = [
+    "GrowingProfile",
+    "PowerProfile",
+    "TruePower",
+    "constant",
+    "ramp",
+    "square",
+    "staircase",
+    "total",
+]
+
+
+class TruePower(Protocol):
+    """A power over time that is known exactly: instants in s, W, J."""
+
+    def power_w(self, t_s: float) -> float:
+        """Return the power at an instant, W."""
+        ...
+
+    def energy_j(self, start_s: float, end_s: float) -> float:
+        """Return the energy between two instants, J."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +94,41 @@ class PowerProfile:
         return PowerProfile.of(
             (t, factor * p + offset_w) for t, p in zip(self.times_s, self.powers_w, strict=True)
         )
+
+
+class GrowingProfile:
+    """A power that is still being made: constant from each knot to the next, the last one goes on.
+
+    What lies further back than `keep_s` before the newest knot is forgotten, and taken for the
+    oldest power that is left.
+    """
+
+    def __init__(self, keep_s: float) -> None:
+        self._keep_s = keep_s
+        self._times_s: list[float] = []
+        self._powers_w: list[float] = []
+        self._joules: list[float] = []
+
+    def hold(self, t_s: float, power_w: float) -> None:
+        """Let a power begin at an instant that is later than all before."""
+        self._joules.append(self._until(t_s) if self._times_s else 0.0)
+        self._times_s.append(t_s)
+        self._powers_w.append(power_w)
+        old = bisect_right(self._times_s, t_s - self._keep_s) - 1
+        if old > 0:
+            del self._times_s[:old], self._powers_w[:old], self._joules[:old]
+
+    def power_w(self, t_s: float) -> float:
+        """Return the power at an instant, W; at a knot that behind it."""
+        return self._powers_w[max(bisect_right(self._times_s, t_s) - 1, 0)]
+
+    def energy_j(self, start_s: float, end_s: float) -> float:
+        """Return the energy between two instants, J."""
+        return self._until(end_s) - self._until(start_s)
+
+    def _until(self, t_s: float) -> float:
+        at = max(bisect_right(self._times_s, t_s) - 1, 0)
+        return self._joules[at] + self._powers_w[at] * (t_s - self._times_s[at])
 
 
 def constant(power_w: float) -> PowerProfile:

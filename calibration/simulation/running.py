@@ -19,18 +19,23 @@ from .history import History, HistoryFile
 from .load import read_cpu_times, usable
 from .machine import Machine
 from .powercap_tree import build_tree
+from .updater import GPU_STATE
 
 __all__ = ["SimulatedMachine"]
 
 _START_LIMIT_S = 15.0
+_EDGES = 20
+_METER_STEP_NS = 20_000_000
+"""How long the emulated meters hold one look at the power for (drivers.emulators.window)."""
 
 
 class SimulatedMachine:
     """Run a machine with known truth in `folder`, which must not exist yet.
 
-    `sysfs` is the root to hand to a RAPL reader. `wall_w` is what an emulated wall meter asks.
-    The workload that the machine is told to run decides about its memory power; its CPU load is
-    that of this computer.
+    `sysfs` is the root to hand to a RAPL reader, `gpu_state` what the stand-in of NVIDIA's library
+    reads (`nvml.build_library`), None where the machine has no GPU. `wall_w` is what an emulated
+    wall meter asks. The workload that the machine is told to run decides about its memory power;
+    its CPU load is that of this computer, its GPUs' load what it is told.
     """
 
     def __init__(
@@ -45,6 +50,7 @@ class SimulatedMachine:
     ) -> None:
         self.machine = machine
         self.sysfs = folder / "sys"
+        self.gpu_state = folder / GPU_STATE if machine.gpus else None
         self._workloads = tuple(workloads)
         read_cpu_times(usable())  # Says in a sentence what is missing, before a process is started.
         folder.mkdir(parents=True)
@@ -55,7 +61,9 @@ class SimulatedMachine:
             "workloads": self._workloads,
         }
         (folder / "setup.json").write_text(json.dumps(setup), encoding="utf-8")
-        self._file = HistoryFile.create(folder / "history.bin", knots=int(hours * 36_000))
+        # Ten knots a second, and the edges of square waves on the GPUs: room that costs no disk.
+        knots = int(hours * 36_000) * (_EDGES if machine.gpus else 1)
+        self._file = HistoryFile.create(folder / "history.bin", knots=knots)
         with (folder / "updater.log").open("wb") as log:
             self._process = self._start(folder, log)
 
@@ -89,15 +97,23 @@ class SimulatedMachine:
         """Return whether the process behind the machine still runs."""
         return self._process.poll() is None
 
-    def tell(self, workload: str) -> None:
-        """Say which workload runs; one that the machine was not told of counts as the first."""
+    def tell(self, workload: str, gpu_level: float = 0.0, gpu_period_s: float = 0.0) -> None:
+        """Say which workload runs; one that the machine was not told of counts as the first.
+
+        `gpu_level`, 0 to 1, is the load of its GPUs; with `gpu_period_s`, s, it is the share of
+        each period in which they are at full load.
+        """
         known = self._workloads
         self._file.workload = known.index(workload) if workload in known else 0
+        self._file.tell_gpus(gpu_level, gpu_period_s)
 
     def wall_w(self, t_s: float) -> float:
-        """Return the wall power at an instant of CLOCK_MONOTONIC in seconds, in W."""
-        knot = self._file.at(round(t_s * 1e9))
-        return 0.0 if knot is None else knot.wall_w
+        """Return the wall power about an instant of CLOCK_MONOTONIC in seconds, in W.
+
+        It is the mean of the 20 ms that an emulated meter takes it for, so that the meter has the
+        energy of pulses that are faster than it looks.
+        """
+        return self._file.mean_w(round(t_s * 1e9), _METER_STEP_NS)
 
     def truth(self) -> History:
         """Return what the machine did so far."""

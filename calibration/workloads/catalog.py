@@ -52,6 +52,11 @@ class Workload:
         """Return whether it is a square wave of a period of its own."""
         return self.argument is not None and self.kernel != "inference"
 
+    @property
+    def gpu(self) -> bool:
+        """Return whether it keeps a GPU busy."""
+        return self.kernel is not None and self.kernel.startswith("gpu-")
+
     def workers(self, cores: int) -> int:
         """Return how many worker processes it keeps busy on a machine of so many cores."""
         if self.kernel is None:

@@ -106,7 +106,7 @@ class WorkloadRunner:
         program's CPU time may exceed the time that it ran. `operations` is their work,
         `lost_workers` how many died or fell silent on the way. Inference adds `unanswered` and
         `requests_ns` (arrival, begin and end of each request, ns of CLOCK_MONOTONIC), a program
-        that ended by itself its `exit_code`, a square wave its `period_s`.
+        that ended by itself its `exit_code`, a square wave its `period_s` and its `device`.
         """
         now, active = self._now, self._active
         self._now, self._active = None, []
@@ -126,7 +126,11 @@ class WorkloadRunner:
             "operations": sum(r["operations"] for r in done),
             "operation": now.operation or None,
             **own,
-            **({"period_s": now.argument} if now.square else {}),
+            **(
+                {"period_s": now.argument, "device": "gpu" if now.gpu else "cpu"}
+                if now.square
+                else {}
+            ),
             **({"lost_workers": lost} if lost else {}),
         }
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import json
 import shutil
 import subprocess
@@ -22,6 +21,7 @@ from calibration.simulation import namespace, nvml
 from calibration.simulation.gpu import A100, RTX_3090, Gpu, GpuReadings, Sensor
 from calibration.simulation.profile import PowerProfile, constant, staircase
 from calibration.simulation.stage import Scene, Stage
+from tests.lab.stub_library import load_library
 
 Require = Callable[[str, bool, str], None]
 
@@ -64,15 +64,8 @@ def lab(
     request: pytest.FixtureRequest,
 ) -> Callable[[list[Gpu]], Lab]:  # fmt: skip
     require("gcc", shutil.which("gcc") is not None, "the simulated GPU library needs gcc")
-    import pynvml
-
-    # A copy of its own: a library that is loaded twice from one file keeps its first state.
-    copy = tmp_path / "libnvidia-ml.so.1"
-    shutil.copy(request.getfixturevalue("built") / nvml.LIBRARY, copy)
-    monkeypatch.setattr(pynvml, "CDLL", lambda _name: ctypes.CDLL(str(copy)))
-    monkeypatch.setattr(pynvml, "nvmlLib", None)
-    monkeypatch.setattr(pynvml, "_nvmlGetFunctionPointer_cache", {})
-    monkeypatch.setenv("WATTCAL_NVML", str(tmp_path / "gpus.bin"))
+    built: Path = request.getfixturevalue("built")
+    load_library(built, tmp_path, tmp_path / "gpus.bin", monkeypatch)
     return lambda cards: Lab(tmp_path, cards)
 
 

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from calibration.errors import NotAvailable
+from calibration.simulation.course import next_knot
 from calibration.simulation.history import HistoryFile
 from calibration.simulation.load import CpuTimes, load_between, parse_cpu_times
 from calibration.simulation.machine import (
@@ -20,7 +21,6 @@ from calibration.simulation.machine import (
     package_power_w,
     wall_power_w,
 )
-from calibration.simulation.updater import next_knot
 
 PLAIN = Machine("plain", 10.0, 50.0, 20.0, Supply(5.0, 1.1, 2e-4), {"copy": 0.15})
 

@@ -12,6 +12,7 @@ import pytest
 
 from calibration.analysis.counters import register_differences
 from calibration.plans import PlanStep
+from calibration.simulation.course import next_knot
 from calibration.simulation.gpu import A100, Gpu, GpuReadings, Sensor
 from calibration.simulation.machine import (
     DEMO_MACHINE,
@@ -22,7 +23,6 @@ from calibration.simulation.machine import (
     wall_power_w,
 )
 from calibration.simulation.profile import PowerProfile
-from calibration.simulation.updater import next_knot
 from calibration.simulation.virtual import play
 
 PLATINUM_115V = {0.2: 0.90, 0.5: 0.92, 1.0: 0.89}
