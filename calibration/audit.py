@@ -22,7 +22,10 @@ from ._audit import carbontracker, codecarbon, zeus
 from ._audit.advice import sentence, steps
 from ._audit.results import ORIGINS, Audit, AuditRow, Origin, Part, Remark, Step
 from .errors import InputError
+from .toolfiles import carbontracker as logs
 from .toolfiles import table_records
+from .toolfiles.codecarbon import MARKS
+from .toolfiles.zeus import COLUMNS as ZEUS_COLUMNS
 
 __all__ = [
     "ORIGINS",
@@ -35,10 +38,6 @@ __all__ = [
     "audit_file",
 ]
 
-_CODECARBON = frozenset({"timestamp", "duration", "energy_consumed"})
-_OUTPUT = "_carbontracker_output.log"
-_LOG = "_carbontracker.log"
-
 
 def audit_file(path: str | Path) -> Audit:
     """Read a tool's file and say how much of its energy was measured.
@@ -50,54 +49,39 @@ def audit_file(path: str | Path) -> Audit:
 
     """
     path = Path(path)
+    log = logs.log_beside(path)
     try:
-        data = path.read_bytes()
+        data = log.read_bytes()
     except OSError as error:
         raise InputError(
             f"Expected an emissions.csv, a CarbonTracker log or a CSV of Zeus at {path}; it cannot "
             f"be read ({error.strerror})."
         ) from None
-    digest = "sha256:" + hashlib.sha256(data).hexdigest()
-    if path.name.endswith((_OUTPUT, _LOG)) or carbontracker.is_log(
-        data[:65536].decode("utf-8", errors="replace")
-    ):
-        return _carbontracker(path, digest)
+    if logs.is_log(log, data):
+        text = data.decode("utf-8", errors="replace")
+        row = carbontracker.audit_log(str(path), text, logs.output_beside(log))
+        digest = _digest(path.read_bytes())
+        return _finish(path, digest, "carbontracker", logs.version_of(text), (row,))
+    digest = _digest(data)
     records = list(table_records(path, data))
     if not records:
         raise InputError(f"{path}: Expected rows under a header; got none.")
     header = frozenset(records[0][1])
-    if header >= _CODECARBON:
+    if header >= MARKS:
         versions = {r.get("codecarbon_version", "") for _, r in records}
         version = versions.pop() or None if len(versions) == 1 else None
         return _finish(path, digest, "codecarbon", version, codecarbon.audit_rows(records))
-    if header >= zeus.COLUMNS:
+    if header >= ZEUS_COLUMNS:
         return _finish(path, digest, "zeus", None, zeus.audit_rows(records))
     raise InputError(
-        f"{path}:1: Expected the columns of CodeCarbon ({', '.join(sorted(_CODECARBON))}, ...) or "
-        f"of Zeus ({', '.join(sorted(zeus.COLUMNS))}, ...); got "
+        f"{path}:1: Expected the columns of CodeCarbon ({', '.join(sorted(MARKS))}, ...) or "
+        f"of Zeus ({', '.join(sorted(ZEUS_COLUMNS))}, ...); got "
         f"{', '.join(records[0][1])[:120]!r}."
     )
 
 
-def _carbontracker(path: Path, digest: str) -> Audit:
-    stem = path.name.removesuffix(_OUTPUT).removesuffix(_LOG)
-    log, output = path, None
-    if path.name.endswith(_OUTPUT):
-        log = path.with_name(stem + _LOG)
-    if path.name.endswith((_OUTPUT, _LOG)):
-        output = path.with_name(stem + _OUTPUT)
-    try:
-        text = log.read_text(encoding="utf-8", errors="replace")
-    except OSError as error:
-        raise InputError(
-            f"Expected {log} beside {path.name}: the output log alone does not say how its number "
-            f"was made ({error.strerror})."
-        ) from None
-    printed = None
-    if output is not None and output.exists():
-        printed = output.read_text(encoding="utf-8", errors="replace")
-    row = carbontracker.audit_log(str(path), text, printed)
-    return _finish(path, digest, "carbontracker", carbontracker.version_of(text), (row,))
+def _digest(data: bytes) -> str:
+    return "sha256:" + hashlib.sha256(data).hexdigest()
 
 
 def _finish(

@@ -18,8 +18,9 @@ result may carry:
 
 and, on rows of a file,
 
-    short           under 60 s: the tool's own start-up is a large part of its duration
-    overlap, overlap:maybe_twice, share:time, partial_of:RUN    see `calibration._profile.files`
+    short           under 60 s: the tool's start-up, or what it looks at by turns, weighs much
+    overlap, overlap:maybe_twice, share:time    see `calibration._profile.files`
+    partial_of:RUN    lies within another row, see `calibration._profile.contained`
     mode:unrecorded    the profile itself was made in a mode that nobody recorded
     unterminated    the last line has no end; its last digits may be missing
     refused         no answer; the reason is printed

@@ -1,37 +1,30 @@
-"""Audit the CSV that `ZeusMonitor(log_file=...)` writes.
+"""Audit the CSV that `ZeusMonitor(log_file=...)` writes; its format: `toolfiles.zeus`.
 
-Columns `start_time` (Unix time, s), `window_name`, `elapsed_time` (s), and `gpu<N>_energy` in J for
-each GPU; CPUs and memory are not written (zeus/monitor/energy.py, 0.16.0). A GPU with an energy
-counter (Volta and later) gives differences of whole millijoules; an older one, or a window too
-short for the counter with `approx_instant_energy`, gives power times time.
+A GPU with an energy counter gives differences of whole millijoules, an older one power times time.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from typing import Final
 
-from ..grain import grain_of, significant_digits
+from ..grain import Grain
+from ..toolfiles.zeus import gpu_columns, grain_of_column
 from .results import AuditRow, Origin, Part, Remark
 
-__all__ = ["COLUMNS", "audit_rows"]
+__all__ = ["audit_rows"]
 
-COLUMNS: Final = frozenset({"start_time", "window_name", "elapsed_time"})
-_GPU: Final = re.compile(r"gpu\d+_energy")
-_ROUNDING: Final = 4e-6
-"""Of one difference in mJ: a counter at 1e7 J is a double to 2e-9 J."""
 _TOUCHING_S: Final = 1e-3
 
 
 def audit_rows(records: Sequence[tuple[str, Mapping[str, str]]]) -> tuple[AuditRow, ...]:
     """Judge the windows of a file, each given as (where, fields by column name)."""
-    columns = [c for c in records[0][1] if _GPU.fullmatch(c)]
-    digits = {c: max(significant_digits(r[c]) for _, r in records) for c in columns}
+    columns = gpu_columns(records[0][1])
+    grains = {c: grain_of_column(records, c) for c in columns}
     rows = []
-    for where, record in records:
+    for i, (where, record) in enumerate(records):
         parts = tuple(
-            _part(c.removesuffix("_energy"), float(record[c]), digits[c])
+            _part(c.removesuffix("_energy"), float(record[c]), grains[c][i])
             for c in columns
             if _is_number(record[c]) and float(record[c]) != 0.0
         )
@@ -56,10 +49,9 @@ def audit_rows(records: Sequence[tuple[str, Mapping[str, str]]]) -> tuple[AuditR
     return tuple(AuditRow(w, n, d, p, tuple(r)) for w, n, d, p, r in rows)
 
 
-def _part(name: str, energy_j: float, digits: int) -> Part:
+def _part(name: str, energy_j: float, grain: Grain) -> Part:
     if energy_j < 0:
         return Part(name, energy_j, "unknown", "negative: a counter wrapped or was reset")
-    grain = grain_of(energy_j * 1e3, rounding=_ROUNDING, intervals=1.0, digits=digits)
     origin: Origin = {"yes": "counted", "no": "sampled", "undecided": "unknown"}[grain.whole]  # type: ignore[assignment]
     evidence = {
         "yes": "a whole number of millijoules, as only NVML's counter gives (by chance in "

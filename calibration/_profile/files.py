@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 from ..errors import EstimatorError, MatchError, ProfileError, WrongMode
 from ..toolfiles import ToolFile, ToolRow, overlapping
 from .combine import combine
+from .contained import contained
 from .results import CorrectedEnergy
 from .tools import Taken, take_row
 
@@ -82,7 +83,7 @@ def correct_file(
             _proven(taken[i], row)
         except (ProfileError, EstimatorError) as error:
             refusals[i] = str(error)
-    partial = _partial(file.rows)
+    partial = contained(file.rows)
     kept = tuple(i for i in range(len(file.rows)) if i not in partial)
     groups = overlapping(tuple(file.rows[i] for i in kept))
     answers: dict[int, RowAnswer] = {}
@@ -139,7 +140,8 @@ class _Group:
         first = self._members[0]
         if len(self._members) == 1:
             row, taken = self._file.rows[first], self._taken[first]
-            return self._energy(taken.duration_s, taken, taken.inputs, _flags(row, taken))
+            u_j = self._u_j({}, self._members)
+            return self._energy(taken.duration_s, taken, taken.inputs, _flags(row, taken), u_j)
         rows = [self._file.rows[i] for i in self._members]
         starts = [r.start_s or 0.0 for r in rows]
         ends = [r.end_s or 0.0 for r in rows]
@@ -152,7 +154,8 @@ class _Group:
             flags += ("overlap:maybe_twice",)
         for row, i in zip(rows, self._members, strict=True):
             flags += _flags(row, self._taken[i])
-        return self._energy(covered_s, self._taken[first], inputs, flags, self._doubt)
+        u_j = self._u_j(self._doubt, self._members)
+        return self._energy(covered_s, self._taken[first], inputs, flags, u_j)
 
     def rows(self, whole: CorrectedEnergy, share: Literal["time"] | None) -> dict[int, RowAnswer]:
         """Return the answers per row: the whole for a row alone, shares where asked for."""
@@ -175,7 +178,8 @@ class _Group:
                     n: u * taken.inputs[n] / (self._sum(n) or 1.0) for n, u in self._doubt.items()
                 }
                 flags = (*flags, f"share:{share}")
-                result = self._energy(part * whole.duration_s, taken, inputs, flags, doubt)
+                u_j = self._u_j(doubt, (i,))
+                result = self._energy(part * whole.duration_s, taken, inputs, flags, u_j)
                 # The domain is a matter of the whole machine: a share alone lies anywhere.
                 own = [f for f in result.flags if not f.startswith("outside:")]
                 flags = tuple(dict.fromkeys((*own, *whole.flags)))
@@ -189,7 +193,7 @@ class _Group:
         taken: Taken,
         inputs: Mapping[str, float],
         flags: Sequence[str],
-        doubt: Mapping[str, float] | None = None,
+        inputs_u_j: Mapping[str, float],
     ) -> CorrectedEnergy:
         row = self._file.rows[self._members[0]]
         result = self._profile.correct_energy(
@@ -197,12 +201,21 @@ class _Group:
             machine=self._machine,
             mode=taken.mode,
             duration_u_s=taken.duration_u_s,
-            inputs_u_j={n: u for n, u in (doubt or {}).items() if u > 0},
+            inputs_u_j={n: u for n, u in inputs_u_j.items() if u > 0},
             session=row.session,
             workload=row.workload if len(self._members) == 1 else None,
             **dict[str, Any](inputs),
         )
         return replace(result, flags=tuple(dict.fromkeys((*flags, *result.flags))))
+
+    def _u_j(self, doubt: Mapping[str, float], members: Sequence[int]) -> dict[str, float]:
+        """Add to a doubt what is uncertain of each row's own energies, J."""
+        return {
+            n: math.hypot(
+                doubt.get(n, 0.0), *(self._taken[i].inputs_u_j.get(n, 0.0) for i in members)
+            )
+            for n in self._profile.input_ids
+        }
 
     def _sum(self, name: str) -> float:
         return math.fsum(self._taken[i].inputs[name] for i in self._members)
@@ -243,33 +256,6 @@ def _proven(taken: Taken, row: ToolRow) -> None:
     raise WrongMode(
         f"{row.where}: Expected proof of {', '.join(taken.unproven)}, which the profile requires; "
         f"the file does not say how its numbers were made. If you know that it holds, add {need}."
-    )
-
-
-def _partial(rows: Sequence[ToolRow]) -> dict[int, str]:
-    """Find rows that a later row of the same run contains.
-
-    CodeCarbon's `flush()` writes the totals so far under the run's id: same start, longer, and no
-    energy smaller.
-    """
-    runs: dict[str, list[int]] = {}
-    for i, row in enumerate(rows):
-        if row.tool == "codecarbon" and row.start_s is not None:
-            runs.setdefault(row.id, []).append(i)
-    return {
-        i: run
-        for run, members in runs.items()
-        for n, i in enumerate(members)
-        if any(_contains(rows[j], rows[i]) for j in members[n + 1 :])
-    }
-
-
-def _contains(late: ToolRow, early: ToolRow) -> bool:
-    """Return whether one row counts everything that another of the same run does, and more."""
-    return (
-        abs((late.start_s or 0.0) - (early.start_s or 0.0)) <= 2.0
-        and late.duration_s > early.duration_s
-        and all(v <= late.energies_j.get(k, -1) for k, v in early.energies_j.items())
     )
 
 
@@ -319,8 +305,8 @@ def _notes(
             )
     if partial:
         notes.append(
-            f"{len(partial)} rows are intermediate totals of a run that has a later row; they are "
-            "not added."
+            f"{len(partial)} rows lie within a longer row of the same run, which holds their "
+            "energy; they are not added."
         )
     if any("unterminated" in r.flags for r in file.rows):
         notes.append("The last line has no end of line; its last digits may be missing.")

@@ -29,8 +29,10 @@ _DEFAULTS: Final[Mapping[str, Any]] = {
     "tracking_mode": "machine",
     "rapl_prefer_psys": False,
     "rapl_include_dram": False,
+    "update_interval": 1.0,
 }
-"""CodeCarbon's defaults (emissions_tracker.py, 3.3); none of them changes by itself."""
+"""Defaults of CodeCarbon (emissions_tracker.py, 3.3) and, the last one, s, of CarbonTracker
+(tracker.py, 2.4); none of them changes by itself."""
 _KERNEL: Final = frozenset({"linux-powercap", "nvml", "proc-stat"})
 
 
@@ -38,10 +40,12 @@ _KERNEL: Final = frozenset({"linux-powercap", "nvml", "proc-stat"})
 class Taken:
     """What a row gives to a profile: inputs (J, or a mean without unit), mode, doubts, flags.
 
-    `unproven` are the settings that neither the file nor the user vouches for, as `key=value`.
+    `inputs_u_j` is what the tool's way of measuring leaves uncertain of the inputs, J. `unproven`
+    are the settings that neither the file nor the user vouches for, as `key=value`.
     """
 
     inputs: Mapping[str, float]
+    inputs_u_j: Mapping[str, float]
     duration_s: float
     duration_u_s: float
     mode: Mode
@@ -61,7 +65,8 @@ def take_row(
         any_machine: do not compare the CPU that the row names with the profile's.
 
     Raises:
-        WrongMode: the row, or what was asserted, contradicts what the profile requires.
+        WrongMode: the row, or what was asserted, contradicts what the profile requires, or the
+            tool's figures do not make what the profile was fitted to.
         MatchError: the tool, its version or the CPU is not the profile's, or the profile failed on
             files that the tool writes by itself.
         InputError: the row lacks a field that the profile needs.
@@ -76,13 +81,14 @@ def take_row(
     if not any_machine:
         _same_cpu(profile, row)
     inputs: dict[str, float] = {}
+    uncertain: dict[str, float] = {}
     evidence = _Evidence(row, asserted)
     for entry in profile.document["inputs"]:
-        alias = _alias(profile, entry, row)
-        name = alias["field"] if row.tool == "codecarbon" else entry["id"]
+        alias = _alias(profile, entry, row, evidence)
+        name = alias["field"]
         source = row.energies_j if entry["unit"] == "W" else row.ratios
         if name not in source:
-            wanted = name if row.tool == "codecarbon" else f"{name}_j, _wh, _kwh or _w"
+            wanted = f"{name}_j, _wh, _kwh or _w" if row.tool == "csv" else name
             if entry["unit"] != "W":
                 wanted = name
             raise InputError(
@@ -90,9 +96,11 @@ def take_row(
                 f"{profile.id}; it is missing. Use a profile for what this file holds."
             )
         inputs[entry["id"]] = source[name]
+        if name in row.energies_u_j:
+            uncertain[entry["id"]] = row.energies_u_j[name]
         evidence.check(entry, alias.get("requires", {}), source[name])
     return Taken(
-        inputs, row.duration_s, row.duration_u_s, evidence.mode(),
+        inputs, uncertain, row.duration_s, row.duration_u_s, evidence.mode(),
         tuple(evidence.unproven), (*row.flags, *evidence.flags),
     )  # fmt: skip
 
@@ -136,6 +144,15 @@ class _Evidence:
         if guessable and source.get("mode") is None:
             self._unrecorded = True
             self.flags.append("mode:unrecorded")
+
+    def version(self) -> str | None:
+        """Return the version of the tool: what the file says, or else what the user vouches for."""
+        key = f"{self._row.tool}_version"
+        seen = self._row.facts.get(key)
+        if seen is None and key in self._asserted:
+            self._vouched = True
+            return str(self._asserted[key])
+        return seen
 
     def mode(self) -> Mode:
         """Return what is known of the mode as a whole."""
@@ -185,7 +202,9 @@ class _Evidence:
             )
 
 
-def _alias(profile: Profile, entry: Mapping[str, Any], row: ToolRow) -> dict[str, Any]:
+def _alias(
+    profile: Profile, entry: Mapping[str, Any], row: ToolRow, evidence: _Evidence
+) -> dict[str, Any]:
     """Return how the row's tool exposes an input, with what it requires."""
     if row.tool == "csv":
         # The column is named after the input, so it is the indication itself; only where the input
@@ -206,14 +225,22 @@ def _alias(profile: Profile, entry: Mapping[str, Any], row: ToolRow) -> dict[str
             f"{row.where}: Profile {profile.id} takes {entry['id']}, which it knows from {tools}; "
             f"this file is {row.tool}'s. Use a profile made for it."
         )
-    version = row.facts.get("codecarbon_version")
+    for alias in known:
+        if alias["field"] in row.lacks:
+            raise WrongMode(f"{row.where}: {row.lacks[alias['field']]}.")
+    version = evidence.version()
     for alias in known:
         if "versions" not in alias or (version and in_range(version, alias["versions"])):
             return dict(alias)
     wanted = " or ".join(a["versions"] for a in known)
+    if version is None:
+        raise MatchError(
+            f"{row.where}: Expected {row.tool} {wanted}, for which the profile was made; the file "
+            f"names no version. If you know it, add --assert {row.tool}_version=VERSION."
+        )
     raise MatchError(
         f"{row.where}: Expected {row.tool} {wanted}, for which the profile was made; got "
-        f"{version or 'no version'}. What its numbers mean may have changed in between."
+        f"{version}. What its numbers mean may have changed in between."
     )
 
 

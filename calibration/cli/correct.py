@@ -22,17 +22,25 @@ __all__ = ["register"]
 _DESCRIPTION = """\
 Correct the energies that a tool wrote, with the uncertainty of the result.
 
-FILE is an emissions.csv of CodeCarbon, or any CSV with the columns duration_s and
-<input>_j, <input>_wh, <input>_kwh or <input>_w for each input of the profile (and, where
-known, id, start_unix_s, session, workload, <input>_mode).
+FILE is one of
+
+  emissions.csv        of CodeCarbon
+  *_carbontracker.log  of CarbonTracker: a row for each epoch, devices added
+                       (it averages them); what makes no sum is refused
+  a CSV of Zeus        by ZeusMonitor(log_file=...): GPUs only, and no version,
+                       so add --assert zeus_version=0.16.0
+  any other CSV        with duration_s and <input>_j, _wh, _kwh or _w for each
+                       input of the profile (and, where known, id, session,
+                       start_unix_s, workload, <input>_mode)
 
 A profile holds for one tool in one mode. What the file contradicts is refused. What it
 cannot prove is refused too, unless you vouch for it: an emissions.csv does not say whether
 its CPU figure was counted by RAPL or guessed from the load; CodeCarbon's log does."""
 
 _EPILOG = """\
-example:
-  wattcal correct emissions.csv --profile p.json --assert cpu_mode=intel_rapl"""
+examples:
+  wattcal correct emissions.csv --profile p.json --assert cpu_mode=intel_rapl
+  wattcal correct logs/42_carbontracker.log --profile tracker.json"""
 
 
 def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:

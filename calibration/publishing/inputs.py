@@ -2,13 +2,17 @@
 
 The fields and units of the tools: CodeCarbon 3.3 `EmissionsData` (energies in kWh), Zeus 0.16
 `Measurement` (J per device), node_exporter's rapl collector (`node_rapl_package_joules_total`),
-dcgm-exporter (`DCGM_FI_DEV_TOTAL_ENERGY_CONSUMPTION`, mJ).
+dcgm-exporter (`DCGM_FI_DEV_TOTAL_ENERGY_CONSUMPTION`, mJ). Files of CarbonTracker and Zeus:
+`toolfiles.carbontracker`, `toolfiles.zeus`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+from ..toolfiles.carbontracker import POWER
+from ..toolfiles.zeus import ALL_ENERGIES
 
 __all__ = ["input_entry"]
 
@@ -26,6 +30,9 @@ _CODECARBON_FIELDS: Mapping[str, str] = {
     "ram": "ram_energy",
 }
 """By the last part of the id: a second CodeCarbon in a run has another beginning."""
+_NO_CPUS: Final = "no CPUs"
+"""What the mode of Zeus begins with where it reads GPUs only, as its file always does."""
+_GPU_COUNTERS: Final = "energy_counter"
 
 
 def _powercap(domain: str) -> dict[str, Any]:
@@ -89,7 +96,8 @@ def input_entry(
         unit: `W`, or `1` for a load.
         mode: the mode in which its tool was recorded, None where nobody said.
         version: the version of that tool.
-        settings: the tool's settings that change what the number means (`pue`, ...).
+        settings: what else changes the meaning of the number: the tool's settings (`pue`, ...) and
+            the devices that it adds (`scope`).
 
     """
     source: dict[str, Any] = dict(_SOURCES.get(name, {"api": name}))
@@ -99,6 +107,7 @@ def input_entry(
     if field is not None:
         source = {"api": "codecarbon", "domain": component}
         aliases = [_codecarbon(field, mode, version, settings or {})]
+    aliases += _own_file(name, mode, version, tuple((settings or {}).get("scope", ())))
     if mode == "perf":  # the same counters by another door, in a unit of its own
         source["api"] = "linux-perf-events"
     source["mode"] = mode
@@ -131,6 +140,39 @@ def _codecarbon(
     if versions:
         alias["versions"] = versions
     return alias
+
+
+def _own_file(
+    name: str, mode: str | None, version: str | None, scope: Sequence[str]
+) -> list[dict[str, Any]]:
+    """Return how the file that CarbonTracker or Zeus writes shows an input, where it does.
+
+    It holds the input only where it names the same devices, read in the same mode, so both have to
+    be known. Zeus measures CPUs and writes GPUs: with CPUs in the input, no file of it will do, and
+    the alias names a field that says so.
+    """
+    if mode is None or not scope:
+        return []
+    bound: dict[str, Any] = {}
+    if name == "carbontracker":
+        # The log separates by commas what may hold some.
+        devices = ", ".join(sorted(", ".join(scope).split(", ")))
+        bound = {"tool": name, "field": POWER, "unit": "W"}
+        requires = {"carbontracker_mode": mode, "devices": devices, "update_interval": 1.0}
+    elif name == "zeus":
+        gpus_only = mode.startswith(_NO_CPUS)
+        bound = {"tool": name, "field": "gpu_energy" if gpus_only else ALL_ENERGIES, "unit": "J"}
+        requires = {"zeus_mode": mode, **({"gpus": len(scope)} if gpus_only else {})}
+    elif name == "nvml" and mode == _GPU_COUNTERS:
+        bound = {"tool": "zeus", "field": "gpu_energy", "unit": "J", "versions": ">=0.11"}
+        requires = {"gpu_mode": mode, "gpus": len(scope)}
+    else:
+        return []
+    versions = _minor_range(version) if bound["tool"] == name else None
+    return [
+        {**bound, **({"versions": versions} if versions else {}), "aggregate": "sum",
+         "requires": requires}
+    ]  # fmt: skip
 
 
 def _minor_range(version: str | None) -> str | None:

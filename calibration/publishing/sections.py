@@ -21,6 +21,7 @@ __all__ = [
 _RECORDED_KEYS: Final = ("kernel", "cpu.governor", "cpu.turbo", "memory.gib", "nvidia.driver",
                          "gpu.vbios", "container")  # fmt: skip
 _LEVELS: Final = ("none", "spec_only", "transfer", "manufacturer", "accredited")
+_DEVICES_COUNT: Final = ("carbontracker", "zeus", "nvml")
 _SENSITIVE: Final = (("cpu.smt", "inflate", 0.01), ("dimm.count", "inflate", 0.01),
                      ("cpu.microcode", "warn", 0.0), ("bios.version", "warn", 0.0))  # fmt: skip
 
@@ -82,9 +83,15 @@ def unit(name: str, descriptors: Sequence[Descriptor]) -> str:
 
 
 def settings(name: str, descriptors: Sequence[Descriptor]) -> dict[str, Any]:
-    """Return the tool's settings; runs with different ones cannot make one input."""
-    found = [dict(d.configuration) for d, _ in _channels(name, descriptors)]
-    keys = ("pue", "tracking_mode", "rapl_prefer_psys", "rapl_include_dram")
+    """Return the tool's settings, and the devices (`scope`) of one whose file names them.
+
+    Runs with different ones cannot make one input.
+    """
+    found = [
+        {**d.configuration, "scope": sorted(d.scope) if name in _DEVICES_COUNT else None}
+        for d, _ in _channels(name, descriptors)
+    ]
+    keys = ("pue", "tracking_mode", "rapl_prefer_psys", "rapl_include_dram", "scope")
     for key in keys:
         values = {json.dumps(f[key]) for f in found if key in f}
         if len(values) > 1:

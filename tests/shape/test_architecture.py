@@ -35,7 +35,7 @@ ROOMS: dict[str, set[str]] = {
     "simulation": {"instruments", "plans"},
     "analysis": {"plans", "recording", *BASE},
     "publishing": {"analysis", "keyed", "recording", *BASE},
-    "conformance": {"_audit", "estimators", "machine", "publishing", "simulation"},
+    "conformance": {"estimators", "machine", "publishing", "simulation", "toolfiles"},
     "doctor": {"instruments", "machine"},
 }
 FREE = {"cli", "demo", "__init__", "__main__"}

@@ -8,12 +8,18 @@ energy of all components and epochs times the PUE that the log names, which is d
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
-from ..._audit.carbontracker import components, epochs, printed_energy_kwh, pue_of
 from ...errors import InputError
+from ...toolfiles.carbontracker import (
+    Epoch,
+    components,
+    epochs,
+    printed_energy_kwh,
+    pue_of,
+)
 from ..figures import Claim, Figure, Part
 from .tool import CHILDREN, Reported, Run, Tool
 
@@ -34,24 +40,23 @@ def _read(run: Run) -> Reported:
     file_says = None if not found else "RAPL zones" if zones else None
     log_says = "half of a TDP" if _TDP.search(run.log) else None
     try:
-        durations_s, powers_w = epochs("log", text)
+        seen = epochs("log", text)
     except InputError:
         nothing = Figure(Claim("Average power (cpu)", "power_w", _PARTS["cpu"]), None)
         return Reported((nothing,), file_says, log_says)
-    figures = [*_epoch_figures(durations_s, powers_w)]
-    if len(durations_s) == 1:
-        figures += _total(text, output, frozenset(p for c in powers_w for p in _PARTS[c]))
+    names = tuple(dict.fromkeys(n for e in seen for n in e.powers_w))
+    figures = [*_epoch_figures(seen, names)]
+    if len(seen) == 1:
+        figures += _total(text, output, frozenset(p for n in names for p in _PARTS[n]))
     return Reported(tuple(figures), file_says, log_says)
 
 
-def _epoch_figures(
-    durations_s: list[float], powers_w: Mapping[str, list[float | None]]
-) -> Iterator[Figure]:
-    for window, duration_s in enumerate(durations_s):
-        yield Figure(Claim("Duration", "duration_s", frozenset()), duration_s, window)
-        for name, column in powers_w.items():
+def _epoch_figures(seen: Sequence[Epoch], names: Sequence[str]) -> Iterator[Figure]:
+    for window, epoch in enumerate(seen):
+        yield Figure(Claim("Duration", "duration_s", frozenset()), epoch.duration_s, window)
+        for name in names:
             claim = Claim(f"Average power ({name})", "power_w", _PARTS[name])
-            yield Figure(claim, column[window], window)
+            yield Figure(claim, epoch.power_w(name), window)
 
 
 def _total(text: str, output: str, parts: frozenset[Part]) -> Iterator[Figure]:
