@@ -191,7 +191,9 @@ def _aliased(e: Evidence, threshold: float) -> str:
     for key in e.inputs:
         column = e.points.inputs[key]
         averaged = "average" in (column.mode or "").lower()
-        part_time = column.observed_share < 1 or (key.startswith("nvml") and not averaged)
+        # Of a table nobody knows which cards stand behind it; a run's descriptor says.
+        unknown = key.startswith("nvml") and not averaged
+        part_time = unknown if column.observed_share is None else column.observed_share < 1
         sensor_s = column.period_s or _NVML_PERIOD_S
         if part_time and load_s < threshold * sensor_s:
             return (

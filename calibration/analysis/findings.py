@@ -61,7 +61,8 @@ def run_findings(run: Run, meter: Series, cut: Pieces) -> tuple[Finding, ...]:
             if descriptor.role == "meter":
                 found += _coarse(series, f"{name} {channel.name}", own_meter)
             if key is not None:
-                found += _aliased(run, key, series, cut)
+                for power in _powers(run, series):
+                    found += _aliased(run, key, power, cut)
                 found += _windows(key, series, meter)
                 seen[key] = own
     for fault in run.faults:
@@ -193,6 +194,19 @@ def load_period(start_ns: Instants, end_ns: Instants, power_w: Floats) -> float 
     return float(below[0] + first) * step_s
 
 
+def _powers(run: Run, series: Series) -> list[Series]:
+    """Return the powers that show how an input looks: its own, or those beside its counter.
+
+    The steps of a counter tell nothing of it, since they are taken when somebody asks.
+    """
+    if series.channel.kind != "counter":
+        return [series]
+    beside = run.descriptors[series.stream].channels
+    return [
+        run.series(series.stream, c.name) for c in beside if c.kind == "instant" and c.unit == "W"
+    ]
+
+
 def _aliased(run: Run, key: str, series: Series, cut: Pieces) -> list[Finding]:
     """Find a load that repeats within a few updates of a sensor that sees a part of it only.
 
@@ -227,9 +241,9 @@ def _aliased(run: Run, key: str, series: Series, cut: Pieces) -> list[Finding]:
         if scatter > max(3 * allowed, 0.1 * swing):
             text = (
                 f"{key}: in {step.workload} the load repeats every {repeats:.3g} s and the reading "
-                f"renews every {period:.3g} s; it scatters by {scatter:.3g} W where the meter's "
-                f"means over the same spans scatter by {allowed:.3g} W: the sensor sees a part of "
-                "its span only"
+                f"{series.channel.name} renews every {period:.3g} s; it scatters by "
+                f"{scatter:.3g} W where the meter's means over the same spans scatter by "
+                f"{allowed:.3g} W: the sensor sees a part of its span only"
             )
             return [Finding("aliased_load", text, (key,))]
     return []

@@ -49,8 +49,8 @@ class InputColumn:
     """One input over all points: mean power, W (`cpu_load`: 0 to 1), with its mode and lag.
 
     `period_s` is the time between two looks of its sensor, `observed_share` how much of it the
-    sensor sees (a part-time sensor sees less than 1). `u` holds the standard uncertainty of each
-    mean due to the input's own noise and to its lag, where known.
+    sensor sees (a part-time sensor sees less than 1; None: nobody says). `u` holds the standard
+    uncertainty of each mean due to the input's own noise and to its lag, where known.
     """
 
     value: Floats
@@ -62,7 +62,7 @@ class InputColumn:
     lag: Lag | None = None
     constant: bool = False
     period_s: float | None = None
-    observed_share: float = 1.0
+    observed_share: float | None = None
     u: Floats | None = None
 
     def select(self, index: npt.NDArray[np.intp]) -> InputColumn:
@@ -196,7 +196,7 @@ def concatenate(tables: Sequence[Points]) -> Points:
             constant=all(c.constant for c in columns),
             u=_joined([c.u for c in columns]),
             period_s=max((c.period_s for c in columns if c.period_s is not None), default=None),
-            observed_share=min(c.observed_share for c in columns),
+            observed_share=_least_share([c.observed_share for c in columns]),
         )
     return Points(
         session=tuple(s for t in tables for s in t.session),
@@ -219,6 +219,12 @@ def concatenate(tables: Sequence[Points]) -> Points:
         findings=tuple(dict.fromkeys(f for t in tables for f in t.findings)),
         averaging=tuple(a for t in tables for a in t.averaging),
     )
+
+
+def _least_share(shares: Sequence[float | None]) -> float | None:
+    """Return the least share that a sensor sees of its time; None where it may be less."""
+    least = min((s for s in shares if s is not None), default=1.0)
+    return least if least < 1 or None not in shares else None
 
 
 def _usual(lags: Sequence[Lag | None]) -> Lag | None:

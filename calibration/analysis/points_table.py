@@ -74,8 +74,9 @@ def format_points(points: Points) -> str:
         for name, column in (
             ("correlation_time_s", points.correlation_time_s),
             ("quantisation_w", points.quantisation_w),
+            ("load_period_s", points.load_period_s),
         )
-        if column is not None
+        if column is not None and (name != "load_period_s" or np.any(np.isfinite(column)))
     }
     header += more
     for key, column in points.inputs.items():

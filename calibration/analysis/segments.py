@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..errors import InputError, RunError
-from ..recording.documents import meter_input
+from ..recording.documents import Step, meter_input
 from .alignment import estimate_lag
 from .averaging import averaging_windows
 from .energy import EnergyCurve, Pieces, pieces
@@ -109,6 +109,7 @@ def _points(run: Run, segments: str, reference: str | None, align: bool) -> Poin
         notes=notes,
         correlation_time_s=means.correlation_time_s,
         quantisation_w=means.quantisation_w,
+        load_period_s=np.array([g.load_period_s for g in groups]),
         findings=(*run_findings(run, meter, cut), *measured.findings),
         averaging=averaging_windows(run, meter, _plateaus(cut, groups)),
     )
@@ -117,7 +118,7 @@ def _points(run: Run, segments: str, reference: str | None, align: bool) -> Poin
 class _Group:
     """The meter windows of one point."""
 
-    __slots__ = ("block", "index", "level", "segment", "workload")
+    __slots__ = ("block", "index", "level", "load_period_s", "segment", "workload")
 
     def __init__(
         self,
@@ -126,9 +127,10 @@ class _Group:
         segment: str,
         level: float,
         block: bool = False,
+        load_period_s: float = math.nan,
     ) -> None:
         self.index, self.workload, self.segment = index, workload, segment
-        self.level, self.block = level, block
+        self.level, self.block, self.load_period_s = level, block, load_period_s
 
 
 def _groups(run: Run, cut: Pieces, segments: str, resolution: float | None) -> list[_Group]:
@@ -171,8 +173,27 @@ def _by_steps(run: Run, cut: Pieces) -> list[_Group]:
         index = np.flatnonzero((cut.start_ns >= begin) & (cut.end_ns <= step.t_end_ns))
         if index.size:
             level = math.nan if step.level is None else step.level
-            groups.append(_Group(index, step.workload, f"step-{step.index:04d}", level))
+            groups.append(
+                _Group(
+                    index,
+                    step.workload,
+                    f"step-{step.index:04d}",
+                    level,
+                    load_period_s=_load_period_s(step),
+                )
+            )
     return groups
+
+
+def _load_period_s(step: Step) -> float:
+    """Return the period of a square wave that a step drew, s; NaN where there was none.
+
+    Nor where the processor drew it: no sensor that looks part of the time looks at that.
+    """
+    period_s = step.achieved.get("period_s")
+    if not isinstance(period_s, (int, float)) or step.achieved.get("device") == "cpu":
+        return math.nan
+    return float(period_s)
 
 
 def _by_windows(cut: Pieces, seconds: float) -> list[_Group]:

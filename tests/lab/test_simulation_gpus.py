@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import math
 import random
@@ -13,6 +14,7 @@ import numpy as np
 import pytest
 
 from calibration.analysis.fit import fit_points
+from calibration.analysis.points_table import read_points, write_points
 from calibration.analysis.segments import run_points
 from calibration.bench import record
 from calibration.estimators.nvml import NvmlReader
@@ -192,6 +194,58 @@ def test_a_sensor_s_averaging_window_is_found_where_power_is_read(
     assert set(found) == {"GPU-simulated-1_average_w"}, "no other power is a mean of more updates"
     window = found["GPU-simulated-1_average_w"]
     assert window.window_s == pytest.approx(1.0, abs=max(0.05, 2 * window.u_s))
+
+
+@pytest.mark.parametrize(
+    ("card", "period_s", "shown_w"),
+    [
+        # In step with the card's looks: it meets the low half each time, however long one waits.
+        (A100, 0.1, 0.96 * 50.0 + 3.0),
+        (A100, 0.11, None),
+        (A100, 2.0, 0.96 * 200.0 + 3.0),
+        (RTX, 0.11, 1.05 * 187.5 - 2.0),
+    ],
+)
+def test_a_square_wave_that_a_part_time_sensor_cannot_follow_ends_in_a_refusal(
+    card: GpuPart,
+    period_s: float,
+    shown_w: float | None,
+    library: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    pulses = f"gpu-square@{period_s:g}"
+    plan = shuffled_plan(
+        "pulses",
+        [
+            *[("cpu-int", level) for level in (0.25, 0.5, 0.75, 1.0)],
+            *[("gpu-matmul", level) for level in (0.25, 0.5, 0.75, 1.0)],
+            (pulses, 0.5),
+        ],
+        seed=2,
+        step_s=24.0,
+        idle_s=24.0,
+        settle_s=4.0,
+    )
+    machine = dataclasses.replace(NODE, gpus=(card,))
+    run, _ = recorded_with_gpus(plan, machine, library, tmp_path / "lab", monkeypatch)
+    points = run_points([run])
+    at = points.workload.index(pulses)
+    true_w = card.idle_w + 0.5 * card.dynamic_w
+    # The meter saw all of it: idle of the rest, and half of the card's power.
+    assert points.reference_w[at] == pytest.approx(12.0 + 1.08 * (100.0 + true_w), abs=5.0)
+    if shown_w is not None:
+        assert points.inputs["nvml"].value[at] == pytest.approx(shown_w, rel=0.02)
+    write_points(points, tmp_path / "points.csv")
+    table = read_points(tmp_path / "points.csv")
+    part_time = card is A100 and period_s < 1.0
+    result = fit_points(points, ("rapl_package", "nvml"))
+    assert ("aliased_load" in {r.code for r in result.reasons}) is part_time, result.reasons
+    assert result.verdict == ("refused" if part_time else "correction"), result.reasons
+    assert "aliased_load" not in {r.code for r in fit_points(points, ("rapl_package",)).reasons}
+    # A table does not say which card it was, so every NVML column is taken for the worse one.
+    again = fit_points(table, ("rapl_package", "nvml"))
+    assert ("aliased_load" in {r.code for r in again.reasons}) is (period_s < 1.0)
 
 
 def test_one_machine_feeds_a_meter_s_port_a_tree_and_the_library_at_once(
