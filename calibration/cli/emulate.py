@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import argparse
+import math
 import sys
+import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..errors import InputError
+from ..errors import InputError, NotAvailable
 from .help import Help
+from .simulated import machine_text, simulated_machine
 from .stopping import stopped_by_signals
 
 if TYPE_CHECKING:
     from ..instruments import FaultPlan
+    from ..simulation.running import SimulatedMachine
 
 __all__ = ["read_profile", "register"]
 
@@ -27,16 +32,23 @@ Answers can go wrong as those of real meters do: --faults names what and how oft
 the same each time. A name that does not exist lists those that do; so does --set, which sets the
 unit id, the averaging window, the voltage and whatever else the emulated meter has.
 
+With --machine it is the wall meter of a simulated machine that follows this computer's load: its
+RAPL counters and GPUs lie in --folder, for `wattcal record --simulated-machine` or any other tool.
+
 examples:
   wattcal emulate pzem-004t --link /tmp/meter --power 60
   wattcal emulate pzem-004t --tcp 4000 --set unit=7 --set window_s=0.5
   wattcal emulate pzem-004t --link /tmp/meter --profile p.csv \\
                             --faults late=0.01,bit_flip=0.002 --seed 4
   wattcal emulate pmd-usb   --link /tmp/rails --stream PMD_data.bin
+  wattcal emulate pzem-004t --link /tmp/meter \\
+                            --machine gpu-node --folder /tmp/node
 
 then, in another terminal:
   wattcal record --meter pzem-004t@/tmp/meter --simulated --workload idle:0:10
-  wattcal meters --port socket://127.0.0.1:4000"""
+  wattcal meters --port socket://127.0.0.1:4000
+  wattcal record --meter pzem-004t@/tmp/meter --simulated-machine /tmp/node \\
+                 --estimator rapl --estimator nvml --workload gpu-matmul:0.5:10"""
 
 
 def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -58,6 +70,12 @@ def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
     power.add_argument("--profile", type=Path, metavar="CSV", help="power over time: t_s,power_w")
     power.add_argument(
         "--stream", type=Path, metavar="FILE", help="pmd-usb: recorded bytes to replay"
+    )
+    emulate.add_argument(
+        "--machine", metavar="NAME", help="the power of a simulated machine: desktop, gpu-node"
+    )
+    emulate.add_argument(
+        "--folder", type=Path, metavar="DIR", help="of --machine: a new folder for what it shows"
     )
     emulate.add_argument(
         "--set",
@@ -83,22 +101,52 @@ def _emulate(arguments: argparse.Namespace) -> int:
 
     model = find(arguments.model).model
     faults = _faults(arguments.faults, arguments.seed)
+    if arguments.machine is not None and any(
+        v is not None for v in (arguments.power, arguments.profile, arguments.stream)
+    ):
+        raise InputError("--machine is a power too: leave --power, --profile and --stream out.")
     if arguments.tcp is not None and not 0 <= arguments.tcp <= 65_535:
         raise InputError(f"--tcp expects a port from 0 to 65535; got {arguments.tcp}.")
     link = arguments.link if arguments.tcp is None else f"socket://127.0.0.1:{arguments.tcp}"
     pace = {} if arguments.stream is None else {"speed": "1"}
-    with stopped_by_signals() as stopped:
+    with (
+        stopped_by_signals() as stopped,
+        simulated_machine(arguments.machine, arguments.folder) as machine,
+    ):
+        source = _source(model, arguments) if machine is None else machine.wall_w
         try:
             emulator = start_emulator(
-                model, _source(model, arguments), link=link, faults=faults,
+                model, source, link=link, faults=faults,
                 options={**pace, **_pairs("--set", arguments.set)},
             )  # fmt: skip
         except (OSError, ValueError) as error:
             raise InputError(str(error)) from None
         with emulator:
             print(f"{model} at {emulator.path}; Ctrl-C ends it.", file=sys.stderr)
-            stopped.wait(arguments.seconds)
+            if machine is not None:
+                print(machine_text(arguments.machine, arguments.folder), file=sys.stderr)
+            _serve(stopped, arguments.seconds, machine)
     return 0
+
+
+def _serve(
+    stopped: threading.Event, seconds: float | None, machine: SimulatedMachine | None
+) -> None:
+    """Wait until it is stopped, or the time is over, or the machine behind the meter has ended.
+
+    A meter that went on without its machine would show a power that nobody draws.
+    """
+    if machine is None:
+        stopped.wait(seconds)
+        return
+    end_s = math.inf if seconds is None else time.monotonic() + seconds
+    while not stopped.wait(min(max(end_s - time.monotonic(), 0.0), 1.0)):
+        if time.monotonic() >= end_s:
+            return
+        if not machine.alive:
+            raise NotAvailable(
+                "The simulated machine behind the meter has ended; start it again in a new folder."
+            )
 
 
 def _source(model: str, arguments: argparse.Namespace) -> Callable[[float], float] | bytes:
@@ -122,8 +170,6 @@ def _power(arguments: argparse.Namespace) -> Callable[[float], float]:
 
 def _from_now(power_w: Callable[[float], float]) -> Callable[[float], float]:
     """Shift a profile that begins at zero to monotonic seconds that begin now."""
-    import time
-
     begin_s = time.monotonic()
     return lambda t_s: power_w(t_s - begin_s)
 
@@ -137,7 +183,6 @@ def read_profile(path: Path) -> Callable[[float], float]:
     """
     import bisect
     import csv
-    import math
 
     try:
         with path.open(newline="", encoding="utf-8") as file:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final
 from ..errors import InputError, RunError
 from .help import Help
 from .recorded import meters_lost, report_run
+from .simulated import add_machine_option, attach
 from .sources import add_lab_options, check_meters, find_sources
 
 if TYPE_CHECKING:
@@ -139,6 +140,7 @@ def add_source_options(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="the meter is emulated: mark the run, so that no one takes it for a measurement",
     )
+    add_machine_option(parser)
     parser.add_argument(
         "--powercap-root",
         metavar="DIR",
@@ -177,6 +179,7 @@ def carry_out(arguments: argparse.Namespace) -> tuple[Path, bool, float]:
         else find_plan(arguments.plan or arguments.default_plan)
     )
     _check_workloads(plan)
+    simulated = attach(arguments, plan)
     durations_s = as_used.fitting(plan)
     as_used.check(arguments.as_used, durations_s)
     if arguments.output is not None:
@@ -205,7 +208,7 @@ def carry_out(arguments: argparse.Namespace) -> tuple[Path, bool, float]:
             _session(arguments.session),
             plan={**to_mapping(plan), "sha256": plan.sha256},
             seed=plan.seed,
-            machine=this_machine(),
+            machine=this_machine() if simulated is None else simulated.machine.describe(),
             versions=_versions(estimators),
             note=arguments.note,
             setup=sources.setup,
@@ -234,6 +237,7 @@ def carry_out(arguments: argparse.Namespace) -> tuple[Path, bool, float]:
                     known=sources.known,
                     manual=sources.manual,
                     active=active,
+                    play_gpus=None if simulated is None else simulated.tell,
                 )
                 interrupted = False
             if used is not None and not interrupted:

@@ -24,14 +24,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
-from typing import Any
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any, Final
 
-from .gpu import Sensor
+from .gpu import A100, RTX_3090, Sensor
 
 __all__ = [
     "COLD",
     "DEMO_MACHINE",
+    "MACHINES",
     "GpuPart",
     "Heat",
     "Lag",
@@ -249,3 +250,19 @@ DEMO_MACHINE = Machine(
     supply=Supply(fixed_w=5.0, proportional=1.06, quadratic_per_w=2.5e-4),
     memory_share={"memory-copy": 0.10},
 )
+
+_GPU_MACHINE = Machine(
+    id="wattcal-gpu-node-1",
+    package_idle_w=40.0,
+    package_dynamic_w=150.0,
+    hidden_w=60.0,
+    supply=Supply.of_efficiencies(1200.0, {0.2: 0.90, 0.5: 0.92, 1.0: 0.89}),
+    memory_share={"memory-copy": 0.10},
+    gpus=(
+        GpuPart(50.0, 300.0, replace(A100, gain=0.97, offset_w=2.0), "NVIDIA A100-SXM4-40GB"),
+        GpuPart(25.0, 325.0, replace(RTX_3090, gain=1.04), "NVIDIA GeForce RTX 3090"),
+    ),
+    gpu_share={"gpu-matmul": 1.0, "gpu-copy": 0.6, "gpu-square": 1.0},
+)
+MACHINES: Final[Mapping[str, Machine]] = {"desktop": DEMO_MACHINE, "gpu-node": _GPU_MACHINE}
+"""By the names under which they can be asked for; the supply of `gpu-node` is 80 PLUS Platinum."""

@@ -17,6 +17,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
+from .nvml import variables
+
 __all__ = ["environment", "inside", "why_not"]
 
 _SCRIPT: Final = """
@@ -74,7 +76,5 @@ def environment(
         original.mkdir(exist_ok=True)
         found["WATTCAL_SYSFS"], found["WATTCAL_ORIGINAL"] = str(sysfs), str(original)
     if library is not None and state is not None:
-        found["LD_LIBRARY_PATH"] = str(library)
-        found["PATH"] = f"{library}{os.pathsep}{found.get('PATH', '')}"
-        found["WATTCAL_NVML"] = str(state)
+        found |= variables(library, state)
     return found

@@ -16,6 +16,8 @@ State file, little-endian, words of 8 bytes::
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
 import mmap
 import os
 import shutil
@@ -27,7 +29,7 @@ from typing import Any, Final
 
 from ..errors import NotAvailable
 
-__all__ = ["LIBRARY", "NvmlState", "build_library"]
+__all__ = ["LIBRARY", "NvmlState", "build_library", "use_library", "variables"]
 
 LIBRARY: Final = "libnvidia-ml.so.1"
 _SOURCE: Final = Path(__file__).with_name("nvml_stub.c")
@@ -71,6 +73,28 @@ def build_library(folder: Path) -> Path:
     smi.write_text(_SMI, encoding="ascii")
     smi.chmod(0o755)
     return folder
+
+
+def variables(library: Path, state: Path) -> dict[str, str]:
+    """Return the environment in which a program finds the library in a folder, and its GPUs."""
+    paths = {
+        name: os.pathsep.join(filter(None, [str(library), os.environ.get(name)]))
+        for name in ("LD_LIBRARY_PATH", "PATH")
+    }
+    return {**paths, "WATTCAL_NVML": str(state)}
+
+
+def use_library(library: Path, state: Path) -> None:
+    """Let this very process, and those that it starts, see the GPUs of a state file.
+
+    A process that runs looks up LD_LIBRARY_PATH no more, so nvidia-ml-py is handed the library. It
+    keeps the first state file that it opens.
+    """
+    os.environ.update(variables(library, state))
+    with contextlib.suppress(ImportError):  # without it whoever asks for GPUs says so
+        import pynvml
+
+        pynvml.nvmlLib = ctypes.CDLL(str(library / LIBRARY))
 
 
 class NvmlState:

@@ -14,16 +14,19 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Self
 
-from ..errors import NotAvailable
+from ..errors import InputError, NotAvailable
 from .history import History, HistoryFile
 from .load import read_cpu_times, usable
 from .machine import Machine
 from .powercap_tree import build_tree
 from .updater import GPU_STATE
 
-__all__ = ["SimulatedMachine"]
+__all__ = ["AttachedMachine", "SimulatedMachine"]
 
+_SETUP, _HISTORY = "setup.json", "history.bin"
 _START_LIMIT_S = 15.0
+_STILL_NS = 2_000_000_000
+"""A machine that lives has a new knot ten times a second; without one for so long it does not."""
 _EDGES = 20
 _METER_STEP_NS = 20_000_000
 """How long the emulated meters hold one look at the power for (drivers.emulators.window)."""
@@ -60,10 +63,10 @@ class SimulatedMachine:
             "zones": [asdict(z) for z in zones],
             "workloads": self._workloads,
         }
-        (folder / "setup.json").write_text(json.dumps(setup), encoding="utf-8")
+        (folder / _SETUP).write_text(json.dumps(setup), encoding="utf-8")
         # Ten knots a second, and the edges of square waves on the GPUs: room that costs no disk.
         knots = int(hours * 36_000) * (_EDGES if machine.gpus else 1)
-        self._file = HistoryFile.create(folder / "history.bin", knots=knots)
+        self._file = HistoryFile.create(folder / _HISTORY, knots=knots)
         with (folder / "updater.log").open("wb") as log:
             self._process = self._start(folder, log)
 
@@ -103,9 +106,7 @@ class SimulatedMachine:
         `gpu_level`, 0 to 1, is the load of its GPUs; with `gpu_period_s`, s, it is the share of
         each period in which they are at full load.
         """
-        known = self._workloads
-        self._file.workload = known.index(workload) if workload in known else 0
-        self._file.tell_gpus(gpu_level, gpu_period_s)
+        _tell(self._file, self._workloads, workload, gpu_level, gpu_period_s)
 
     def wall_w(self, t_s: float) -> float:
         """Return the wall power about an instant of CLOCK_MONOTONIC in seconds, in W.
@@ -154,3 +155,55 @@ class SimulatedMachine:
         trace: TracebackType | None,
     ) -> None:
         self.close()
+
+
+class AttachedMachine:
+    """A machine that a `SimulatedMachine` in another process runs in `folder`.
+
+    Raises:
+        InputError: there is none in that folder.
+        NotAvailable: it does not live any more.
+
+    """
+
+    def __init__(self, folder: Path) -> None:
+        try:
+            setup = json.loads((folder / _SETUP).read_text(encoding="utf-8"))
+            self._file = HistoryFile(folder / _HISTORY)
+            self.machine = Machine.from_json(setup["machine"])
+            self._workloads = tuple(setup["workloads"])
+        except (OSError, ValueError, KeyError, TypeError):
+            raise InputError(
+                f"Expected a folder in which a simulated machine runs (wattcal emulate MODEL "
+                f"--machine NAME --folder {folder}); {folder} is none."
+            ) from None
+        self.sysfs = folder / "sys"
+        self.gpu_state = folder / GPU_STATE if self.machine.gpus else None
+        if not self.alive:
+            raise NotAvailable(
+                f"The simulated machine in {folder} has ended, and its counters stand still. "
+                "Start one in a new folder."
+            )
+
+    @property
+    def alive(self) -> bool:
+        """Return whether the machine still lives."""
+        last = self._file.last()
+        return last is not None and time.monotonic_ns() - last.t_ns < _STILL_NS
+
+    def tell(self, workload: str, gpu_level: float = 0.0, gpu_period_s: float = 0.0) -> None:
+        """Say what it has to do, as `SimulatedMachine.tell`."""
+        _tell(self._file, self._workloads, workload, gpu_level, gpu_period_s)
+
+
+def _tell(
+    file: HistoryFile,
+    known: Sequence[str],
+    workload: str,
+    gpu_level: float,
+    gpu_period_s: float,
+) -> None:
+    """Write down what a machine has to do; it knows families by their stem (`gpu-square@0.1`)."""
+    name = workload if workload in known else workload.partition("@")[0]
+    file.workload = known.index(name) if name in known else 0
+    file.tell_gpus(gpu_level, gpu_period_s)
