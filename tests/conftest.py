@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,7 +12,6 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 KNOWN = ("data", "ser2net", "stress-ng", "namespaces", "gcc", "peers")
-_SKIPPED: list[str] = []
 
 Require = Callable[[str, bool, str], None]
 
@@ -25,7 +25,6 @@ def _require(name: str, present: bool, reason: str) -> None:
     demanded = os.environ.get("WATTCAL_REQUIRE", "").split(",")
     if name in demanded or "all" in demanded:
         pytest.fail(f"WATTCAL_REQUIRE demands {name}: {reason}")
-    _SKIPPED.append(f"{name}: {reason}")
     pytest.skip(f"{name}: {reason}")
 
 
@@ -61,8 +60,10 @@ def _loopback_only(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Say at the very end what was skipped and why."""
+    reports = terminalreporter.stats.get("skipped", [])
+    wants = Counter(str(r.longrepr[2]).removeprefix("Skipped: ") for r in reports)
     terminalreporter.write_line("")
-    if not _SKIPPED:
+    if not wants:
         terminalreporter.write_line("skipped for want of something: nothing")
-    for line in sorted(set(_SKIPPED)):
-        terminalreporter.write_line(f"skipped for want of {line} ({_SKIPPED.count(line)} tests)")
+    for want, count in sorted(wants.items()):
+        terminalreporter.write_line(f"skipped for want of {want} ({count} tests)")

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).resolve().parents[2]
 # A demo takes about a minute; on a busy machine the fixture may need more than the usual limit.
-pytestmark = pytest.mark.timeout(400)
+pytestmark = [pytest.mark.timeout(400), pytest.mark.alone]
 
 
 def test_json_is_what_its_schema_says(demo_run: DemoRun) -> None:

@@ -9,6 +9,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).resolve().parents[2]
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 
@@ -18,6 +20,7 @@ def blocks() -> list[tuple[str, str]]:
     return [(kind, body) for kind, body in BLOCK.findall(text) if kind in ("sh", "python")]
 
 
+@pytest.mark.alone
 def test_the_readme_runs_from_top_to_bottom(wattcal_data: Path, tmp_path: Path) -> None:
     environment = {
         **os.environ,

@@ -1,11 +1,12 @@
 """Zeus in a process of its own: windows back to back, energies by device, added up.
 
-Each window begins just before the one before it ends, so that nothing is left out; the moment that
-both contain (a few reads) is counted twice. Stamps are CLOCK_MONOTONIC around both, never the
-tool's `time`. Of its `cpu_energy` the package zones are added (it lists psys among them), of its
-`total_energy` nothing is used (it adds up GPUs only). A window that went back, or that holds more
-than the machine can draw, comes from a wrap that its counting process has not noticed yet (zeus
-0.16.0): a fault, and the sums begin again at 0.
+Each window begins just before the one before it ends, so that nothing is left out. What both
+contain (a few reads, more on a busy machine) would be counted twice: each window's energy is
+therefore taken for the time from its own begin to the next one's, as if its power had been steady.
+Stamps are CLOCK_MONOTONIC around both, never the tool's `time`. Of its `cpu_energy` the package
+zones are added (it lists psys among them), of its `total_energy` nothing is used (it adds up GPUs
+only). A window that went back, or that holds more than the machine can draw, comes from a wrap that
+its counting process has not noticed yet (zeus 0.16.0): a fault, and the sums begin again at 0.
 
 The first window of a process is a warm-up: its counting processes, one a zone, start with it.
 """
@@ -97,12 +98,17 @@ def main() -> int:
     sums = dict.fromkeys(columns, 0.0)
     monitor.begin_window("0", sync_execution=False)
     begun_ns, number = time.monotonic_ns(), 0
+    middle_ns = begun_ns
     while not ended:
         ended = line.ends_within(line.config["cadence_s"])
         before_ns = time.monotonic_ns()
         monitor.begin_window(str(number + 1), sync_execution=False)
+        between_ns = time.monotonic_ns()
         found = _energies_j(monitor.end_window(str(number), sync_execution=False), mode)
         after_ns = time.monotonic_ns()
+        next_ns, ended_ns = (before_ns + between_ns) // 2, (between_ns + after_ns) // 2
+        once = (next_ns - middle_ns) / (ended_ns - middle_ns)
+        middle_ns = next_ns
         most_j = devices * _MOST_W * ((after_ns - begun_ns) / 1e9 + 0.1)
         begun_ns, number = before_ns, number + 1
         said: dict[str, Any] = {"t_request_ns": before_ns, "t_reply_ns": after_ns, "values": {}}
@@ -111,7 +117,7 @@ def main() -> int:
         elif not all(0 <= v <= most_j for v in found.values()):
             said["fault"] = "went_back" if min(found.values()) < 0 else "implausible"
         else:
-            sums = {k: sums[k] + v for k, v in found.items()}
+            sums = {k: sums[k] + once * v for k, v in found.items()}
             said["values"] = {**sums, "zeus_total_j": sum(sums.values())}
         if "fault" in said:
             sums = dict.fromkeys(columns, 0.0)
