@@ -13,7 +13,8 @@ __all__ = ["unit_change"]
 
 Floats = npt.NDArray[np.float64]
 # Milli, Wh as J and their like; 10 and 100 are scales that a log may lose.
-_SCALES = (10.0, 100.0, 1000.0, 3600.0, 1e6)
+_UP = np.array([10.0, 100.0, 1000.0, 3600.0, 1e6])
+_SCALES = np.concatenate([_UP, 1 / _UP])
 _LEAST_SIDE = 5
 
 
@@ -34,14 +35,12 @@ def unit_change(points: Points, inputs: Sequence[str]) -> str:
     x = x - x.mean()
     left = np.cumsum(np.stack([y, x * y, y * y]), axis=1)[:, _LEAST_SIDE - 1 : -_LEAST_SIDE]
     right = np.array([y.sum(), float(x @ y), float(y @ y)])[:, None] - left
-    whole = _misfit(left + right, x)[0]
-    best = (1.0, 1.0, 0)
-    for scale in (*_SCALES, *(1 / s for s in _SCALES)):
-        factor = np.array([1 / scale, 1 / scale, 1 / scale**2])[:, None]
-        misfit = _misfit(left + factor * right, x)
-        at = int(np.argmin(misfit))
-        best = min(best, (float(misfit[at]), scale, at))
-    left_over, scale, at = best
+    # All scales at once, shape (3, scales, splits): this runs inside of every fit.
+    powers = np.stack([1 / _SCALES, 1 / _SCALES, 1 / _SCALES**2])[:, :, None]
+    misfit = _misfit(left[:, None, :] + powers * right[:, None, :], x)
+    which, at = np.unravel_index(int(np.argmin(misfit)), misfit.shape)
+    left_over, scale = float(misfit[which, at]), float(_SCALES[which])
+    whole = float(_misfit((left + right)[:, :1], x)[0])
     if left_over > min(0.1 * whole, 1 - 0.95**2):
         return ""
     times = f"{scale:g}" if scale > 1 else f"1/{1 / scale:g}"
@@ -53,7 +52,7 @@ def unit_change(points: Points, inputs: Sequence[str]) -> str:
 
 
 def _misfit(sums: Floats, x: Floats) -> Floats:
-    """Return 1 - R² of y on x (centred) from the sums of y, x y and y², shape (3, splits)."""
+    """Return 1 - R² of y on x (centred) from the sums of y, x y and y², shape (3, ...)."""
     sy, sxy, syy = sums
     spread = syy - sy * sy / x.size
     explained = np.divide(sxy * sxy, float(x @ x) * spread, out=np.zeros_like(spread),
