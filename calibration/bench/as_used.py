@@ -2,50 +2,53 @@
 
 Each tool gets a process of its own that starts it, waits, stops it, and does so once for every
 duration asked for; the tool appends a row to its own file each time. The windows are stamped in
-that process with CLOCK_MONOTONIC, which the run counts in too: from where a user would call
-`start` to where `stop` has returned. Nothing of the tool is set but where it writes, and its
-country, so that it need not ask the network for one.
+that process with CLOCK_MONOTONIC, which the run counts in too. What runs which tool, and what of it
+is set, stands in `used_tools`. None of them reaches the network: CarbonTracker would ask a service
+where it is, so the variables for a proxy lead nowhere.
 """
 
 from __future__ import annotations
 
-import importlib.metadata
+import contextlib
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final, Self
+from typing import Final, Self
 
 from .._profile.as_used import DURATIONS_S
 from ..errors import InputError, NotAvailable
+from ..estimators.peers import peers_python
 from ..plans import Plan
 from ..recording.files import sha256_of
 from ..recording.tool_runs import ToolRun, Window, write_tool_runs
+from .used_tools import TOOLS
 
-__all__ = ["TOOLS", "ToolsAsUsed", "check", "fitting"]
+__all__ = ["ToolsAsUsed", "check", "fitting"]
 
 _FOLDER: Final = "as_used"
 _MARGIN_S: Final = 15.0
 _START_UP_S: Final = 5.0
-_CODECARBON: Final = """
-import json, sys, time
-from codecarbon import OfflineEmissionsTracker
-folder, durations = sys.argv[1], json.loads(sys.argv[2])
-for seconds in durations:
-    tracker = OfflineEmissionsTracker(country_iso_code="FRA", output_dir=folder)
-    start_ns = time.monotonic_ns()
-    tracker.start()
-    time.sleep(seconds)
-    tracker.stop()
-    print(json.dumps({"t_start_ns": start_ns, "t_end_ns": time.monotonic_ns()}), flush=True)
+_LOOK_LIMIT_S: Final = 60.0
+_LOOK: Final = """
+import importlib.metadata, sys
+try:
+    version = importlib.metadata.version("{tool}")
+except importlib.metadata.PackageNotFoundError:
+    raise SystemExit("it is not installed, do it: " + sys.executable + " -m pip install {tool}")
+{ready}
+print(version)
 """
-
-
-TOOLS: Final[Mapping[str, tuple[str, str]]] = {"codecarbon": (_CODECARBON, "emissions.csv")}
-"""What runs a tool, and the file that it then has written; a further tool is a further line."""
+_NO_NETWORK: Final = {
+    **dict.fromkeys(("http_proxy", "https_proxy", "all_proxy"), "http://127.0.0.1:9"),
+    **dict.fromkeys(("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"), "http://127.0.0.1:9"),
+    **dict.fromkeys(("no_proxy", "NO_PROXY"), ""),
+}
+"""Port 9 is `discard`, which nobody serves."""
 
 
 def fitting(plan: Plan) -> tuple[float, ...]:
@@ -64,11 +67,11 @@ def fitting(plan: Plan) -> tuple[float, ...]:
     return tuple(found)
 
 
-def check(tools: Sequence[str], durations_s: Sequence[float]) -> None:
-    """Refuse a tool that is not known here, and a plan that is too short for any run.
+def check(tools: Sequence[str], durations_s: Sequence[float]) -> dict[str, str]:
+    """Return the versions of tools, or refuse one that cannot run, or a plan that is too short.
 
     Raises:
-        NotAvailable: there is no such tool.
+        NotAvailable: there is no such tool, it is not installed, or has nothing to read here.
         InputError: there are tools, and no duration.
 
     """
@@ -82,38 +85,67 @@ def check(tools: Sequence[str], durations_s: Sequence[float]) -> None:
             f"--as-used: expected a plan that holds a run of {DURATIONS_S[0]} s at least; this one "
             "is shorter. Take a longer plan, or leave --as-used away."
         )
+    return {tool: _version(tool) for tool in tools}
+
+
+def _version(tool: str) -> str:
+    """Return the version that its own environment has, where the tool can run."""
+    try:
+        done = subprocess.run(
+            [_python(tool), "-c", _LOOK.format(tool=tool, ready=TOOLS[tool].ready)],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=_LOOK_LIMIT_S,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        raise NotAvailable(
+            f"--as-used {tool}: not available: it does not start within {_LOOK_LIMIT_S:g} s."
+        ) from None
+    if done.returncode:
+        why = (done.stderr.strip().splitlines() or ["it does not start"])[-1]
+        raise NotAvailable(f"--as-used {tool}: not available: {why}.")
+    return done.stdout.strip().splitlines()[-1]
+
+
+def _python(tool: str) -> str:
+    return str(peers_python()) if TOOLS[tool].peers else sys.executable
 
 
 class ToolsAsUsed:
-    """Tools at work beside a recording; `finish` writes what they left into the run's folder."""
+    """Tools at work beside a recording; `finish` writes what they left into the run's folder.
+
+    `versions` are those of `check`, by the name of the tool.
+    """
 
     def __init__(
         self,
         run: Path,
-        tools: Sequence[str],
+        versions: Mapping[str, str],
         durations_s: Sequence[float] = DURATIONS_S,
         *,
-        python: str = sys.executable,
         environment: Mapping[str, str] | None = None,
     ) -> None:
-        check(tools, durations_s)
-        self._run, self._count = run, len(durations_s)
+        self._run, self._count, self._versions = run, len(durations_s), versions
         self._running: dict[str, subprocess.Popen[str]] = {}
-        for tool in tools:
+        for tool in versions:
             folder = run / _FOLDER / tool
             folder.mkdir(parents=True)
-            script, _ = TOOLS[tool]
             with (folder / "log").open("w", encoding="utf-8") as log:
                 self._running[tool] = subprocess.Popen(
-                    [python, "-c", script, str(folder), json.dumps(list(durations_s))],
+                    [
+                        _python(tool), "-c", TOOLS[tool].script, str(folder.resolve()),
+                        json.dumps(list(durations_s)),
+                    ],
                     stdin=subprocess.DEVNULL,
                     stdout=subprocess.PIPE,
                     stderr=log,
                     text=True,
                     cwd=folder,
-                    env={**os.environ, **(environment or {})},
+                    env={**os.environ, **_NO_NETWORK, **(environment or {})},
                     start_new_session=True,
-                )
+                )  # fmt: skip
 
     def finish(self, limit_s: float, *, ended_ns: int | None = None) -> dict[str, str]:
         """Wait for the tools, write the index, and return why a tool left nothing, by its name.
@@ -128,24 +160,27 @@ class ToolsAsUsed:
             try:
                 out, _ = process.communicate(timeout=limit_s)
             except subprocess.TimeoutExpired:
-                process.kill()
-                process.communicate()
+                _end(process)
                 failed[tool] = f"it had not ended {limit_s:g} s after the recording"
                 continue
-            windows = tuple(_windows(out))
-            file = f"{_FOLDER}/{tool}/{TOOLS[tool][1]}"
+            said = [json.loads(x) for x in out.splitlines() if x.startswith("{")]
+            windows = tuple(Window(**x) for x in said if "t_start_ns" in x)
+            folder = self._run / _FOLDER / tool
+            files = sorted(folder.glob(TOOLS[tool].file))
             if process.returncode or len(windows) != self._count:
                 failed[tool] = (
                     f"it ended with {process.returncode} after {len(windows)} of {self._count} "
-                    f"runs; see {self._run / _FOLDER / tool / 'log'}"
+                    f"runs; see {folder / 'log'}"
                 )
             elif windows[-1].t_end_ns > ended_ns:
                 failed[tool] = "it ran on after the recording had ended"
-            elif not (self._run / file).is_file():
-                failed[tool] = f"it wrote no {TOOLS[tool][1]}"
+            elif len(files) != 1:
+                failed[tool] = f"expected one {TOOLS[tool].file} of it; got {len(files)}"
             else:
-                digest = sha256_of(self._run / file)
-                done.append(ToolRun(tool, _version(tool), "default", file, digest, windows))
+                asserted = {k: v for x in said for k, v in x.get("asserted", {}).items()}
+                name = files[0].relative_to(self._run).as_posix()
+                digest, version = sha256_of(files[0]), self._versions[tool]
+                done.append(ToolRun(tool, version, "default", name, digest, windows, asserted))
         if done:
             write_tool_runs(self._run, done)
         return failed
@@ -153,9 +188,7 @@ class ToolsAsUsed:
     def close(self) -> None:
         """End what still runs."""
         for process in self._running.values():
-            if process.poll() is None:
-                process.kill()
-            process.communicate()
+            _end(process)
 
     def __enter__(self) -> Self:
         return self
@@ -164,13 +197,9 @@ class ToolsAsUsed:
         self.close()
 
 
-def _windows(out: str) -> list[Window]:
-    rows: list[dict[str, Any]] = [json.loads(x) for x in out.splitlines() if x.startswith("{")]
-    return [Window(int(r["t_start_ns"]), int(r["t_end_ns"])) for r in rows]
-
-
-def _version(tool: str) -> str | None:
-    try:
-        return importlib.metadata.version(tool)
-    except importlib.metadata.PackageNotFoundError:
-        return None
+def _end(process: subprocess.Popen[str]) -> None:
+    """End a tool and what it has started: Zeus has a process for each counter."""
+    if process.poll() is None:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+    process.communicate()

@@ -118,7 +118,7 @@ def add_source_options(parser: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         help="also run TOOL as its users do, in its own process with its defaults and its own file "
-        "(codecarbon); may be repeated",
+        "(codecarbon, carbontracker, zeus); may be repeated",
     )
     parser.add_argument(
         "--session",
@@ -181,7 +181,7 @@ def carry_out(arguments: argparse.Namespace) -> tuple[Path, bool, float]:
     _check_workloads(plan)
     simulated = attach(arguments, plan)
     durations_s = as_used.fitting(plan)
-    as_used.check(arguments.as_used, durations_s)
+    versions = as_used.check(arguments.as_used, durations_s)
     if arguments.output is not None:
         _check_free(arguments.output)
     sources = find_sources(arguments, this_machine())
@@ -221,8 +221,8 @@ def carry_out(arguments: argparse.Namespace) -> tuple[Path, bool, float]:
             watched = view.shown and not (arguments.headless or sources.manual)
             writer = RunWriter.create(path, start=start)
             used = None
-            if arguments.as_used:
-                used = as_used.ToolsAsUsed(path, arguments.as_used, durations_s)
+            if versions:
+                used = as_used.ToolsAsUsed(path, versions, durations_s)
                 stack.enter_context(used)
             with contextlib.suppress(KeyboardInterrupt), writer:
                 interrupted = True

@@ -12,7 +12,7 @@ import itertools
 import json
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -25,6 +25,7 @@ from calibration import MatchError, SchemaError, load_profile
 from calibration._profile.as_used import duration_class, holds
 from calibration.analysis.as_used import UsedFile, WindowEnergy, judge_as_used, used_files
 from calibration.bench import as_used as bench
+from calibration.bench.used_tools import UsedTool
 from calibration.cli import main
 from calibration.errors import NotAvailable, RunError
 from calibration.plans import PlanStep, find_plan
@@ -341,28 +342,30 @@ sys.exit(FAILS)
 def test_a_tool_runs_in_its_own_process_and_leaves_its_own_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def tools(fails: int) -> dict[str, Sequence[str]]:
-        return {"codecarbon": (FAKE.replace("FAILS", str(fails)), "emissions.csv")}
+    def tools(fails: int) -> dict[str, UsedTool]:
+        return {"codecarbon": UsedTool(FAKE.replace("FAILS", str(fails)), "emissions.csv")}
+
+    versions = {"codecarbon": "3.3.2"}
 
     monkeypatch.setattr(bench, "TOOLS", tools(0))
     (tmp_path / "good").mkdir()
     later_ns = time.monotonic_ns() + 3600 * NS
-    with bench.ToolsAsUsed(tmp_path / "good", ["codecarbon"], (1.0, 2.0)) as running:
+    with bench.ToolsAsUsed(tmp_path / "good", versions, (1.0, 2.0)) as running:
         assert running.finish(60.0, ended_ns=later_ns) == {}
     (found,) = read_tool_runs(tmp_path / "good")
     assert (found.tool, found.settings, len(found.windows)) == ("codecarbon", "default", 2)
     assert found.windows[0].t_end_ns <= found.windows[1].t_start_ns
     (tmp_path / "late").mkdir()
-    with bench.ToolsAsUsed(tmp_path / "late", ["codecarbon"], (1.0,)) as running:
+    with bench.ToolsAsUsed(tmp_path / "late", versions, (1.0,)) as running:
         assert "ran on after" in running.finish(60.0, ended_ns=0)["codecarbon"]
     assert read_tool_runs(tmp_path / "late") == ()
     monkeypatch.setattr(bench, "TOOLS", tools(3))
     (tmp_path / "bad").mkdir()
-    with bench.ToolsAsUsed(tmp_path / "bad", ["codecarbon"], (1.0,)) as running:
+    with bench.ToolsAsUsed(tmp_path / "bad", versions, (1.0,)) as running:
         assert "ended with 3" in running.finish(60.0)["codecarbon"]
     assert read_tool_runs(tmp_path / "bad") == ()
     with pytest.raises(NotAvailable, match="codecarbon"):
-        bench.ToolsAsUsed(tmp_path, ["nobody"])
+        bench.check(["nobody"], (30.0,))
 
 
 def test_record_runs_a_tool_as_its_users_do(
@@ -375,7 +378,7 @@ def test_record_runs_a_tool_as_its_users_do(
     assert main([*words, "--as-used", "nobody", "--headless"]) == 4
     assert not run.exists()
     fake = FAKE.replace("sys.exit(FAILS)", "")
-    monkeypatch.setattr(bench, "TOOLS", {"codecarbon": (fake, "emissions.csv")})
+    monkeypatch.setattr(bench, "TOOLS", {"codecarbon": UsedTool(fake, "emissions.csv")})
     monkeypatch.setattr(bench, "fitting", lambda plan: (1.0,))
     assert main([*words, "--as-used", "codecarbon", "--headless"]) == 0
     (found,) = read_tool_runs(run)
