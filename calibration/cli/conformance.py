@@ -44,7 +44,7 @@ def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
     parser.add_argument("--peers", type=Path, default=Path(".venv-peers"), metavar="DIR",
                         help="environment of carbontracker and zeus (.venv-peers)")  # fmt: skip
     parser.add_argument("-o", "--output", type=Path, metavar="DIR",
-                        help="write results.json, report.html and report.md")  # fmt: skip
+                        help="write results.json, report.html, report.md, scripts/")  # fmt: skip
     parser.add_argument("--json", action="store_true", help="print results.json")
     parser.set_defaults(run=_run)
 
@@ -90,7 +90,7 @@ def _run(arguments: argparse.Namespace) -> int:
 
 
 def _write(folder: Path, results: dict[str, Any]) -> None:
-    """Write the three files; the reports are made of the first one as it stands on disk."""
+    """Write the files; reports and scripts are made of the first one as it stands on disk."""
     from ..conformance.report import html, markdown
 
     folder.mkdir(parents=True, exist_ok=True)
@@ -98,6 +98,9 @@ def _write(folder: Path, results: dict[str, Any]) -> None:
     written = json.loads((folder / "results.json").read_text(encoding="utf-8"))
     _put(folder / "report.html", html(written))
     _put(folder / "report.md", markdown(written))
+    for script in (d["script"] for d in written["defects"] if d["script"]):
+        (folder / script["name"]).parent.mkdir(exist_ok=True)
+        _put(folder / script["name"], script["text"])
     print(f"wattcal: wrote {folder / 'report.html'}", file=sys.stderr)
 
 

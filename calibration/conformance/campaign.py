@@ -6,7 +6,7 @@ import platform
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from .figures import Outcome
 from .judge import TOLERANCE, Check, Finding, compare, judge
 from .play import Place, play
 from .scenarios import Scenario
+from .script import Script, script
 from .tools import Tool
 
 __all__ = ["Campaign", "document", "run"]
@@ -30,6 +31,7 @@ class Campaign:
 
     began: str
     injected: str
+    tools: tuple[Tool, ...]
     scenarios: tuple[Scenario, ...]
     outcomes: Mapping[tuple[str, str], Outcome]
     checks: Mapping[tuple[str, str], tuple[Check, ...]]
@@ -78,7 +80,7 @@ def run(
             findings += judge(scenario, outcome)
             progress((number + 1) / len(pairs))
     return Campaign(
-        began, place.injected, tuple(scenarios), outcomes, checks, tuple(findings),
+        began, place.injected, tuple(tools), tuple(scenarios), outcomes, checks, tuple(findings),
         defects(findings, checks), tuple(left_out),
     )  # fmt: skip
 
@@ -100,16 +102,22 @@ def document(campaign: Campaign) -> dict[str, Any]:
             "python": platform.python_version(),
         },
         "tools": [
-            {"name": name, "version": version}
-            for name, version in dict.fromkeys(
-                (o.tool, o.version) for o in campaign.outcomes.values() if o.version != "unknown"
-            )
+            {"name": name, "version": version} for name, version in _versions(campaign).items()
         ],
         "scenarios": [_scenario(s, campaign) for s in campaign.scenarios],
-        "defects": [_defect(d) for d in campaign.defects],
+        "defects": [_defect(d, _script(d, campaign)) for d in campaign.defects],
         "left_out": [
             {"tool": t, "scenario": s, "reason": reason} for t, s, reason in campaign.left_out
         ],
+    }
+
+
+def _versions(campaign: Campaign) -> dict[str, str]:
+    """Return the version of each tool: a process that was killed may not have said its own."""
+    said = {o.tool: o.version for o in campaign.outcomes.values()}
+    return {
+        **said,
+        **{o.tool: o.version for o in campaign.outcomes.values() if o.version != "unknown"},
     }
 
 
@@ -175,7 +183,26 @@ def _outcome(
     }
 
 
-def _defect(defect: Defect) -> dict[str, Any]:
+def _script(defect: Defect, campaign: Campaign) -> Script | None:
+    """Return the script of the defect's example, or of another of its findings that has one."""
+    tool = next(t for t in campaign.tools if t.name == defect.tool)
+    scenarios = {s.name: s for s in campaign.scenarios}
+    version = _versions(campaign)[tool.name]
+    alike = (
+        f
+        for name in defect.scenarios
+        for f in campaign.findings
+        if (f.tool, f.field, f.kind, f.scenario) == (tool.name, defect.field, defect.kind, name)
+    )
+    for finding in (defect.example, *alike):
+        outcome = replace(campaign.outcomes[tool.name, finding.scenario], version=version)
+        found = script(tool, scenarios[finding.scenario], outcome, finding)
+        if found is not None:
+            return found
+    return None
+
+
+def _defect(defect: Defect, found: Script | None) -> dict[str, Any]:
     return {
         "tool": defect.tool,
         "field": defect.field,
@@ -189,4 +216,5 @@ def _defect(defect: Defect) -> dict[str, Any]:
         "reported": defect.example.reported,
         "true": defect.example.true,
         "reproduce": f"wattcal conformance {defect.tool} --scenario {defect.scenarios[0]}",
+        "script": None if found is None else {"name": f"scripts/{found.name}", "text": found.text},
     }

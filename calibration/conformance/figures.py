@@ -26,6 +26,11 @@ class Claim:
     parts: frozenset[Part]
     device: int | None = None
 
+    @property
+    def unit(self) -> str:
+        """Return its unit."""
+        return {"energy_j": "J", "power_w": "W", "duration_s": "s"}[self.quantity]
+
 
 @dataclass(frozen=True, slots=True)
 class Figure:

@@ -23,7 +23,7 @@ from ..simulation.stage import Truth
 from .figures import Claim, Figure, Outcome
 from .scenarios import Scenario, truth_of
 
-__all__ = ["SOURCE", "TOLERANCE", "Check", "Finding", "compare", "judge"]
+__all__ = ["SOURCE", "TOLERANCE", "Check", "Finding", "compare", "judge", "true_power"]
 
 TOLERANCE: Final = 0.005
 SOURCE: Final = "as the card's own counter says: its sensor sees a part of the time only"
@@ -91,7 +91,7 @@ def _check(scenario: Scenario, outcome: Outcome, truth: Truth, figure: Figure) -
     outer_s, inner_s = (window[3] - window[0]) / 1e9, (window[2] - window[1]) / 1e9
     if figure.claim.quantity == "duration_s":
         return _bounded(figure, inner_s, outer_s, slack=0.01)
-    power = _power(scenario, figure.claim)
+    power = true_power(scenario, figure.claim)
     if power is None:
         return None
     edge_s = max(_RENEWAL_S[p] for p in figure.claim.parts)
@@ -103,7 +103,8 @@ def _check(scenario: Scenario, outcome: Outcome, truth: Truth, figure: Figure) -
     return _bounded(figure, inner_j / inner_s, inner_j / inner_s, slack=slack_j / inner_s)
 
 
-def _power(scenario: Scenario, claim: Claim) -> PowerProfile | None:
+def true_power(scenario: Scenario, claim: Claim) -> PowerProfile | None:
+    """Return the true power of what a claim is about; None where the scenario has no such thing."""
     if claim.device is None:
         return truth_of(scenario, claim.parts)
     (part,) = claim.parts
@@ -173,7 +174,7 @@ def _too_long(scenario: Scenario, outcome: Outcome, checks: Sequence[Check]) -> 
 
 
 def _steady(scenario: Scenario, claim: Claim) -> bool:
-    power = _power(scenario, claim)
+    power = true_power(scenario, claim)
     return power is not None and max(power.powers_w) == min(power.powers_w)
 
 
@@ -199,7 +200,7 @@ def _silent_fallback(scenario: Scenario, outcome: Outcome) -> Iterator[Finding]:
                 log = f"; its log says {outcome.log_says!r}" if outcome.log_says else ""
                 yield Finding(
                     outcome.tool, scenario.name, "silent_fallback", figure.claim.field,
-                    f"reports {_number(figure.value)} {_unit(figure.claim)} in "
+                    f"reports {_number(figure.value)} {figure.claim.unit} in "
                     f"{figure.claim.field} although no counter could be read, and its file does "
                     f"not say that this is a guess{log}",
                     figure.value,
@@ -208,7 +209,7 @@ def _silent_fallback(scenario: Scenario, outcome: Outcome) -> Iterator[Finding]:
 
 
 def _wrong(scenario: Scenario, outcome: Outcome, check: Check) -> Finding:
-    claim, unit = check.claim, _unit(check.claim)
+    claim, unit = check.claim, check.claim.unit
     said = "nothing" if check.reported is None else f"{_number(check.reported)} {unit}"
     window = f" (window {check.window + 1})" if len(outcome.windows_ns) > 1 else ""
     message = f"{claim.field} says {said} for a true {_number(check.true)} {unit}{window}"
@@ -305,10 +306,6 @@ def _disagree(scenario: Scenario, outcome: Outcome, checks: Sequence[Check]) -> 
                     f"{energy.claim.field} over its own duration {_number(mean_w)} W",
                     power.reported, mean_w,
                 )  # fmt: skip
-
-
-def _unit(claim: Claim) -> str:
-    return {"energy_j": "J", "power_w": "W", "duration_s": "s"}[claim.quantity]
 
 
 def _number(value: float) -> str:

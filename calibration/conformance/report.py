@@ -41,7 +41,7 @@ def _markdown(results: Document) -> Iterator[str]:
         for defect in results["defects"]:
             if defect["tool"] == tool["name"]:
                 yield f"- **{_title(defect)}** {defect['headline']}."
-                yield f"  Show it: `{defect['reproduce']}`"
+                yield f"  Show it: {_shown(defect)}"
     yield ""
     yield "## Every number"
     for scenario in results["scenarios"]:
@@ -92,7 +92,7 @@ def _html(results: Document) -> Iterator[str]:
             for defect in found:
                 yield (
                     f"<li><strong>{escape(_title(defect))}</strong> {escape(defect['headline'])}."
-                    f"<br><code>{escape(defect['reproduce'])}</code></li>"
+                    f"{_show(defect)}</li>"
                 )
             yield "</ul>"
         yield "</section>"
@@ -181,6 +181,23 @@ def _counts(results: Document, tool: str) -> tuple[str, str, str]:
 def _title(defect: Document) -> str:
     kind = str(defect["kind"]).replace("_", " ")
     return f"{defect['field']}: {kind}." if defect["field"] else f"{kind}."
+
+
+def _shown(defect: Document) -> str:
+    """Return a link to the script that shows a defect, or the command where there is none."""
+    script = defect["script"]
+    return f"[{script['name']}]({script['name']})" if script else f"`{defect['reproduce']}`"
+
+
+def _show(defect: Document) -> str:
+    script = defect["script"]
+    if script is None:
+        return f"<br><code>{escape(defect['reproduce'])}</code>"
+    name = escape(script["name"])
+    return (
+        f'<details><summary><a href="{name}">{name}</a></summary>'
+        f'<pre class="scroll"><code>{escape(script["text"])}</code></pre></details>'
+    )
 
 
 def _facts(results: Document) -> Iterator[tuple[str, str]]:

@@ -72,8 +72,11 @@ def scenarios(scale: float = 1.0) -> tuple[Scenario, ...]:
     warm: Mapping[str, float] = {"warm": 1}
     one = Zone("0", "package-0", _FIRST_UJ)
     # Nothing is drawn before the scene begins, so that the counter wraps in the window.
-    late = PowerProfile.of([(0.0, 0.0), (0.0, 40.0)])
-    wrapping = _zone(0, "package-0", late, MAX_ENERGY_RANGE_UJ - round(160e6 * s))
+    late, late300 = (PowerProfile.of([(0.0, 0.0), (0.0, w)]) for w in (40.0, 300.0))
+
+    def wrapping(power: PowerProfile, at_s: float) -> SceneZone:
+        left_uj = round(1e6 * power.energy_j(0.0, at_s))
+        return _zone(0, "package-0", power, MAX_ENERGY_RANGE_UJ - left_uj)
 
     def scenario(
         name: str,
@@ -109,7 +112,7 @@ def scenarios(scale: float = 1.0) -> tuple[Scenario, ...]:
         sockets("short-task", "a short task at 80 W", p80, length_s=1.0 / s),
         sockets("two-sockets", "40 W and 25 W", p40, p25),
         scenario("dram", "a socket of 40 W with 6 W of memory", with_memory, two),
-        scenario("dram-asked", "the same, and memory is asked for", with_memory, two,
+        scenario("dram-asked", "40 W with 6 W of memory, and memory is asked for", with_memory, two,
                  ask={"warm": 1, "dram": 1}),
         scenario("psys", "a socket of 40 W within a platform of 70 W",
                  (*_packages(p40), _zone(1, "psys", constant(70.0))),
@@ -121,8 +124,13 @@ def scenarios(scale: float = 1.0) -> tuple[Scenario, ...]:
                 p40, gpus=(square(100.0, 400.0, 4.0 * s, 8.0 * s),)),
         sockets("gpu-square-fast", "a GPU between 100 W and 400 W, ten times a second", p40,
                 gpus=(square(100.0, 400.0, 0.1, 8.0 * s),)),
-        scenario("wrap", "40 W, and the counter starts again in the window", (wrapping,),
-                 {"package": (late,)}, ask={}),
+        scenario("wrap", "40 W, and the counter starts again in the window",
+                 (wrapping(late, 4.0 * s),), {"package": (late,)}, ask={}),
+        scenario("wrap-at-begin", "40 W, and the counter starts again when the first window of a "
+                 "process is 0.2 s old", (wrapping(late, 0.2),), {"package": (late,)},
+                 length_s=3.0, ask={}),
+        scenario("wrap-at-end", "300 W, and the counter starts again 0.03 s before a window's end",
+                 (wrapping(late300, 4.0 * s - 0.03),), {"package": (late300,)}, length_s=4.0),
         scenario("mirrored-dies", "two dies that show the one counter of their socket, 40 W",
                  (_zone(0, "package-0-die-0", p40, _FIRST_UJ),
                   _zone(1, "package-0-die-1", p40, _FIRST_UJ)), {"package": (p40,)}),

@@ -201,6 +201,7 @@ def _play(folder: Path, parent: int) -> None:
     cards = [GpuReadings(g) for g in scene.gpus]
     began_ns = due_ns = time.monotonic_ns()
     go_ns: int | None = None
+    ready = False
     while os.getppid() == parent:
         now_ns = time.monotonic_ns()
         if go_ns is None and (folder / _GO).exists():
@@ -213,8 +214,9 @@ def _play(folder: Path, parent: int) -> None:
             player.write(t_s, zone.truth.powers_w[0] * lead_s)
         for index, card in enumerate(cards):
             state.write(index, card.at((now_ns - began_ns) * 1e-9, lead_s))
-        if not (folder / "ready").exists():
+        if not ready:
             _say(folder / "ready", {})
+            ready = True
         due_ns = max(due_ns + PERIOD_NS, time.monotonic_ns())
         time.sleep(max(due_ns - time.monotonic_ns(), 0) * 1e-9)
 

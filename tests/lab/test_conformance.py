@@ -52,6 +52,7 @@ def test_an_honest_tool_has_no_findings(place: Place) -> None:
     campaign = run([FAKE], [SHORT["two-sockets"], SHORT["dram"]], place)
     assert campaign.findings == ()
     assert campaign.defects == ()
+    assert document(campaign)["defects"] == []  # and no script
     assert all(c.inside for row in campaign.checks.values() for c in row)
     assert sum(len(row) for row in campaign.checks.values()) == 6
 
@@ -195,7 +196,7 @@ def test_the_real_codecarbon_in_every_scenario(
     require("gcc", shutil.which("gcc") is not None, "the simulated GPU library needs gcc")
     library = nvml.build_library(tmp_path / "lib")
     campaign = run(
-        [TOOLS["codecarbon"], TOOLS["wattcal"]], list(SHORT.values()), Place(None, library)
+        [TOOLS["codecarbon"], TOOLS["wattcal"]], list(SHORT.values()), Place(None, library), jobs=3
     )
     checked(campaign)
     assert campaign.left_out == ()

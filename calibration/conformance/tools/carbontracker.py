@@ -21,7 +21,7 @@ from ...toolfiles.carbontracker import (
     pue_of,
 )
 from ..figures import Claim, Figure, Part
-from .tool import CHILDREN, Reported, Run, Tool
+from .tool import CHILDREN, Lines, Reported, Run, Tool
 
 __all__ = ["CARBONTRACKER"]
 
@@ -71,10 +71,42 @@ def _text(folder: Path, ending: str) -> str:
     return paths[-1].read_text(encoding="utf-8", errors="replace") if paths else ""
 
 
+def _lines(ask: Mapping[str, float]) -> Lines:
+    epochs = int(ask.get("tasks", 1))
+    options = f"epochs={epochs}, epochs_before_pred=0, monitor_epochs={epochs}"
+    if "interval_s" in ask:
+        options += f", update_interval={ask['interval_s']:g}"
+    load = ("import re", "from carbontracker.tracker import CarbonTracker")
+    make = (
+        f'tracker = CarbonTracker({options}, log_dir=".")',
+        "time.sleep(1.0)  # its thread looks for components first",
+    )
+    close = ("tracker.stop()",)
+    return Lines(load, make, "tracker.epoch_start()", "tracker.epoch_end()", close, _says)
+
+
+def _says(claim: Claim) -> tuple[str, ...]:
+    text = '{} = "".join(path.read_text() for path in Path().glob("*_{}.log"))'
+    log = text.format("log", "carbontracker")
+    if claim.quantity == "duration_s":
+        return log, r'says = float(re.findall(r"Duration: 0:00:(\S+)", log)[-1])'
+    if claim.quantity == "power_w":
+        name = claim.field.partition("(")[2].rstrip(")")
+        watts = rf'watts = re.findall(r"\(W\) for {name}: (\S+)", log)'
+        return log, watts, 'says = None if watts[-1:] in ([], ["None"]) else float(watts[-1])'
+    return (
+        log,
+        text.format("printed", "output"),
+        r'pue = float(re.search(r"PUE coefficient of (\d+\.\d+)", log)[1])',
+        r'says = float(re.search(r"Energy:\s+(\S+) kWh", printed)[1]) * 3.6e6 / pue',
+    )
+
+
 CARBONTRACKER: Final = Tool(
     name="carbontracker",
     distribution="carbontracker",
     environment="peers",
     child=CHILDREN / "carbontracker_child.py",
     read=_read,
+    lines=_lines,
 )

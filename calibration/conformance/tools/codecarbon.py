@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Final
 
 from ..figures import Claim, Figure, Part
-from .tool import CHILDREN, Reported, Run, Tool
+from .tool import CHILDREN, Lines, Reported, Run, Tool
 
 __all__ = ["CODECARBON"]
 
@@ -55,10 +55,39 @@ def _figures(row: Mapping[str, str], window: int, *, dram: bool) -> Iterator[Fig
     yield Figure(Claim("duration", "duration_s", frozenset()), float(row["duration"]), window)
 
 
+def _lines(ask: Mapping[str, float]) -> Lines:
+    options = ['country_iso_code="FRA"']
+    if "interval_s" in ask:
+        options.append(f"measure_power_secs={ask['interval_s']:g}")
+    if ask.get("dram"):
+        options.append("rapl_include_dram=True")
+    load = ("import csv", "from codecarbon import OfflineEmissionsTracker")
+    make = [f"options = dict({', '.join(options)})"]
+    if ask.get("warm"):
+        make.append('first = OfflineEmissionsTracker(**options, output_file="first.csv")')
+        make += ["first.start()  # the first one of a process is slow", "first.stop()"]
+    make.append("tracker = OfflineEmissionsTracker(**options)")
+    begin, end, name = "tracker.start()", "tracker.stop()", "emissions.csv"
+    close: tuple[str, ...] = ()
+    if ask.get("tasks"):
+        begin, end, name = (
+            'tracker.start_task("task {i}")', 'tracker.stop_task("task {i}")', "emissions_*.csv",
+        )  # fmt: skip
+        close = ("tracker.stop()",)
+    rows = f'rows = [row for path in Path().glob("{name}") for row in csv.DictReader(path.open())]'
+
+    def says(claim: Claim) -> tuple[str, ...]:
+        factor = " * 3.6e6" if claim.quantity == "energy_j" else ""
+        return rows, f'says = float(rows[-1]["{claim.field}"]){factor} if rows else None'
+
+    return Lines(load, tuple(make), begin, end, close, says)
+
+
 CODECARBON: Final = Tool(
     name="codecarbon",
     distribution="codecarbon",
     environment="own",
     child=CHILDREN / "codecarbon_child.py",
     read=_read,
+    lines=_lines,
 )

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Literal, TypeAlias
 
-from ..figures import Figure
+from ..figures import Claim, Figure
 from ..scenarios import Scenario
 
-__all__ = ["CHILDREN", "Reported", "Run", "Tool"]
+__all__ = ["CHILDREN", "Lines", "Reported", "Run", "Tool"]
 
 CHILDREN: Final = Path(__file__).resolve().parents[1] / "children"
 
@@ -42,10 +42,29 @@ class Run:
 
 
 @dataclass(frozen=True, slots=True)
+class Lines:
+    """The few lines of Python with which a user measures a window with a tool, without us.
+
+    `load` imports it, `make` sets it up in a folder that it may fill; `begin` and `end` bracket a
+    window, `{i}` is its number; `close` comes after the last one. `says` gives the lines that set
+    `says` to a claim's value in the last window, in SI units, or to None where it left it out; they
+    must run where it was killed on the way, too.
+    """
+
+    load: tuple[str, ...]
+    make: tuple[str, ...]
+    begin: str
+    end: str
+    close: tuple[str, ...]
+    says: Callable[[Claim], tuple[str, ...]]
+
+
+@dataclass(frozen=True, slots=True)
 class Tool:
     """One tool under test.
 
-    `child` is run by the Python of `environment` (`own`: ours; `peers`: .venv-peers).
+    `child` is run by the Python of `environment` (`own`: ours; `peers`: .venv-peers). `lines` are
+    for scripts that stand alone, given what a scenario asks for; None: it has no life without us.
     """
 
     name: str
@@ -53,3 +72,4 @@ class Tool:
     environment: Environment
     child: Path
     read: Callable[[Run], Reported]
+    lines: Callable[[Mapping[str, float]], Lines] | None = None

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 from ..figures import Claim, Figure, Part
-from .tool import CHILDREN, Reported, Run, Tool
+from .tool import CHILDREN, Lines, Reported, Run, Tool
 
 __all__ = ["ZEUS"]
 
@@ -42,10 +42,29 @@ def _figures(measurement: Mapping[str, Any], window: int) -> Iterator[Figure]:
     yield Figure(Claim("total_energy", "energy_j", parts), measurement["total_energy"], window)
 
 
+def _lines(ask: Mapping[str, float]) -> Lines:
+    make = ["monitor = ZeusMonitor(gpu_indices=[])"]
+    if ask.get("warm"):
+        make.append('monitor.begin_window("first", sync_execution=False)')
+        make.append("time.sleep(2.0)  # it starts a process for each counter at the first read")
+        make.append('monitor.end_window("first", sync_execution=False)')
+    killed = bool(ask.get("kill_at_s"))
+    return Lines(
+        ("from zeus.monitor import ZeusMonitor",),
+        tuple(make),
+        'monitor.begin_window("task {i}", sync_execution=False)',
+        'found = monitor.end_window("task {i}", sync_execution=False)',
+        (),
+        # What it measured stands in the memory of its process only.
+        lambda claim: ("says = None" if killed else f"says = found.{claim.field}",),
+    )
+
+
 ZEUS: Final = Tool(
     name="zeus",
     distribution="zeus",
     environment="peers",
     child=CHILDREN / "zeus_child.py",
     read=_read,
+    lines=_lines,
 )
