@@ -19,8 +19,6 @@ import platform
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from itertools import chain, repeat
-from operator import sub, truediv
 from pathlib import Path
 from typing import Final
 
@@ -38,7 +36,6 @@ _RENEWAL_S: Final = 0.01
 # A look that took longer than this was interrupted.
 _TORN_NS: Final = 2_000_000
 _LOOKS: Final = 3
-_BYTES, _FROM_START = repeat(32), repeat(0)
 # Two reads of one counter through two zones differ by what flows in between.
 _MIRROR_UJ: Final = 1_000_000
 _MIRROR_LOOKS: Final = 5
@@ -98,14 +95,14 @@ class RaplReader:
         zones = tuple(c.zone for c in self._counters if c.zone.id not in self._mirrors)
         self._inputs = {i: frozenset(z.id for z in zones_of_input(zones, i)) for i in INPUTS}
         self._inputs = {i: ids for i, ids in self._inputs.items() if ids}
-        self._sum_uj = dict.fromkeys(self._inputs, 0)
         # Looked up once: reading shall cost next to nothing.
         self._members = {
-            i: [k for k, c in enumerate(self._counters) if c.zone.id in ids]
+            f"{i}_j": [k for k, c in enumerate(self._counters) if c.zone.id in ids]
             for i, ids in self._inputs.items()
         }
-        self._names = [f"{i}_j" for i in self._inputs]
-        self._names += [_column(c.zone) for c in self._counters]
+        self._columns = [_column(c.zone) for c in self._counters]
+        # What makes each sum of counters the energy since the first reading.
+        self._offset_uj = {n: -sum(first[k] for k in ks) for n, ks in self._members.items()}
         self._least_wrap_uj = min(c.zone.wrap_uj for c in self._counters)
 
     def __enter__(self) -> RaplReader:
@@ -165,42 +162,47 @@ class RaplReader:
             now_ns = self._now_ns()
             code = "unreadable" if isinstance(error, OSError) else "malformed"
             return Reading(now_ns, now_ns, fault=code)
-        elapsed_s = max(t_reply_ns - self._t_last_ns, 0) / 1e9
-        self._t_last_ns = t_request_ns
-        steps_uj = list(map(sub, values, self._last_uj))
+        last_uj, elapsed_s = self._last_uj, max(t_reply_ns - self._t_last_ns, 0) / 1e9
+        self._t_last_ns, self._last_uj = t_request_ns, values
         most_uj = _MOST_W * (elapsed_s + _RENEWAL_S) * 1e6
-        if min(steps_uj) < 0 or max(steps_uj) > most_uj or most_uj >= self._least_wrap_uj:
-            steps_uj, faults = self._decide(values, elapsed_s)
+        plain = most_uj < self._least_wrap_uj
+        for now_uj, before_uj in zip(values, last_uj, strict=True):
+            plain = plain and 0 <= now_uj - before_uj <= most_uj
+        if not plain:
+            faults = self._decide(values, last_uj, elapsed_s)
             if faults:
-                self._last_uj = values
                 return Reading(t_request_ns, t_reply_ns, fault=", ".join(faults))
-        self._last_uj = values
-        sums_uj = self._sum_uj
-        for i, members in self._members.items():
+        joules = {}
+        for name, members in self._members.items():
+            sum_uj = self._offset_uj[name]
             for k in members:
-                sums_uj[i] += steps_uj[k]
-        joules = map(truediv, chain(sums_uj.values(), values), repeat(1e6))
-        return Reading(t_request_ns, t_reply_ns, dict(zip(self._names, joules, strict=True)))
+                sum_uj += values[k]
+            joules[name] = sum_uj / 1e6
+        for name, now_uj in zip(self._columns, values, strict=True):
+            joules[name] = now_uj / 1e6
+        return Reading(t_request_ns, t_reply_ns, joules)
 
-    def _decide(self, values: list[int], elapsed_s: float) -> tuple[list[int], list[str]]:
-        """Undo wraps; return each counter's step, uJ, and what no energy explains.
+    def _decide(self, values: list[int], last_uj: list[int], elapsed_s: float) -> list[str]:
+        """Undo wraps in the sums; return what no energy explains.
 
-        Where there is a fault, what was not touched by it goes on, and the rest begins again at 0.
+        Where there is such a fault, what was not touched by it goes on, and the rest begins again
+        at 0.
         """
-        steps_uj, faults, lost = [], [], set()
+        faults: list[str] = []
+        wrapped_uj, lost = [0] * len(values), set()
         for k, counter in enumerate(self._counters):
+            step_uj = values[k] - last_uj[k]
             try:
-                steps_uj.append(_step(counter.zone, values[k] - self._last_uj[k], elapsed_s))
+                wrapped_uj[k] = _step(counter.zone, step_uj, elapsed_s) - step_uj
             except _Lost as error:
-                steps_uj.append(0)
                 faults.append(str(error))
                 lost.add(k)
-        if faults:
-            for i, members in self._members.items():
-                gone = not lost.isdisjoint(members)
-                step_uj = sum(steps_uj[k] for k in members)
-                self._sum_uj[i] = 0 if gone else self._sum_uj[i] + step_uj
-        return steps_uj, faults
+        for name, members in self._members.items():
+            if lost.isdisjoint(members):
+                self._offset_uj[name] += sum(wrapped_uj[k] for k in members)
+            else:
+                self._offset_uj[name] = -sum(values[k] for k in members)
+        return faults
 
     def close(self) -> None:
         """Close the files."""
@@ -211,18 +213,21 @@ class RaplReader:
 
     def _look(self) -> tuple[int, int, list[int]]:
         """Return the instants before and after, and all counters, uJ; the tightest of few looks."""
-        best: tuple[int, int, list[int]] | None = None
-        for _ in range(_LOOKS):
-            before_ns = self._now_ns()
-            values = list(map(int, map(os.pread, self._files, _BYTES, _FROM_START)))
-            after_ns = self._now_ns()
-            if min(values) < 0:
-                raise ValueError(f"{min(values)} is below zero, where no counter is")
-            if best is None or after_ns - before_ns < best[1] - best[0]:
-                best = before_ns, after_ns, values
-            if best[1] - best[0] <= _TORN_NS:
+        found = self._glance()
+        for _ in range(_LOOKS - 1):
+            if found[1] - found[0] <= _TORN_NS:
                 break
-        return best if best is not None else (0, 0, [])
+            again = self._glance()
+            found = min(found, again, key=lambda look: look[1] - look[0])
+        return found
+
+    def _glance(self) -> tuple[int, int, list[int]]:
+        before_ns = self._now_ns()
+        values = [int(os.pread(file, 32, 0)) for file in self._files]
+        after_ns = self._now_ns()
+        if min(values) < 0:
+            raise ValueError(f"{min(values)} is below zero, where no counter is")
+        return before_ns, after_ns, values
 
     def _find_mirrors(self, sleep: Callable[[float], None]) -> dict[str, str]:
         """Return zone -> zone for those that show the very same counter of one socket.
