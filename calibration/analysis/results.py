@@ -169,6 +169,11 @@ class FitResult:
     choices: tuple[str, ...] = ()
     reliability: Mapping[str, float] = field(default_factory=dict)
 
+    @property
+    def above_idle_only(self) -> bool:
+        """Return whether something that no input sees leaves only what lies above idle."""
+        return any(r.code == "unseen_component" for r in self.reasons)
+
     def to_json(self) -> dict[str, Any]:
         """Return the JSON object that `wattcal fit --json` prints."""
         value = asdict(self)

@@ -21,6 +21,7 @@ from .points import Points
 from .results import ErrorSummary, GroupSummary
 
 __all__ = [
+    "ABOVE_IDLE_SHARE",
     "SCHEMES",
     "HeldOut",
     "above_idle_energy_error",
@@ -40,7 +41,7 @@ Floats = npt.NDArray[np.float64]
 Mask = npt.NDArray[np.bool_]
 SCHEMES = ("workload", "session", "block", "date", "none")
 # Points closer to idle than this share of the session's range say nothing about energy above idle.
-_ABOVE_IDLE_SHARE = 0.05
+ABOVE_IDLE_SHARE = 0.05
 # Folds times the cube of the points, a second or two of factorisations for all forms.
 _MOST_WORK = 1e8
 # A point this much of the others' range outside of it is called extrapolated.
@@ -345,7 +346,7 @@ def _above_idle(
         own = points.reference_w[sessions == session]
         reach[sessions == session] = own.max() - own.min()
     with np.errstate(invalid="ignore"):
-        counted = (above >= _ABOVE_IDLE_SHARE * reach) & (above > 0)
+        counted = (above >= ABOVE_IDLE_SHARE * reach) & (above > 0)
     if not counted.any():
         return None
     error = prediction_w - prediction_idle_w - above

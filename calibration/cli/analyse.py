@@ -155,7 +155,9 @@ def _fit(arguments: argparse.Namespace) -> int:
             derived_from=_hashes(arguments.source, runs),
             idle_inputs=points.idle_inputs(result.inputs),
             key=key_of(runs),
-            tool_files=[file for run in runs for file in used_files(run)],
+            tool_files=[
+                file for run in runs for file in used_files(run, above_idle=result.above_idle_only)
+            ],
         )
         write_profile(document, arguments.output)
         print(f"{result.verdict} -> {arguments.output}", file=sys.stderr)

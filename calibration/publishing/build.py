@@ -93,7 +93,7 @@ def profile_document(
     units = {name: unit(name, descriptors) for name in fit.inputs}
     begun, ended = days(run_starts, now)
     correction = fit.verdict == "correction" and fit.model is not None and fit.domain is not None
-    above_idle = correction and any(r.code == "unseen_component" for r in fit.reasons)
+    above_idle = correction and fit.above_idle_only
     # Where the board's own sensor was the reference, other meters of the run trace nothing.
     board = any(r.code == "board_reference" for r in fit.reasons)
     traced = traceability(

@@ -117,7 +117,7 @@ def calibrate_run(
             derived_from=[f"sha256:{h}" for h in run.stop.sha256.values()] if run.stop else [],
             idle_inputs=points.idle_inputs(fit.inputs),
             key=key,
-            tool_files=used_files(run),
+            tool_files=used_files(run, above_idle=fit.above_idle_only),
         )
         write_profile(document, path)
         profiles[name] = path

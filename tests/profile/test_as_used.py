@@ -1,7 +1,7 @@
 """A profile on the files that tools write by themselves: judged, stated, refused where it fails.
 
-A simulated machine, a run on disk, an `emissions.csv` as CodeCarbon writes it with its defaults,
-then `fit`, `correct` and the Python surface.
+A simulated machine, a run on disk, an `emissions.csv` and a log as CodeCarbon and CarbonTracker
+write them with their defaults, then `fit`, `correct` and the Python surface.
 """
 
 from __future__ import annotations
@@ -93,18 +93,43 @@ def emissions(path: Path, seen: Recording, tool: Tool) -> Path:
     return path
 
 
+def tracker_log(path: Path, seen: Recording) -> Path:
+    """Write what CarbonTracker would: of every other second the mean power of its two devices."""
+    midnight = datetime(2026, 11, 1, tzinfo=UTC)
+    lines = [
+        "carbontracker version 2.4.7",
+        "The following components were found: CPU with device(s) cpu:1, cpu:0.",
+    ]
+    for number, (begin_s, end_s) in enumerate(windows(), 1):
+        rounds = np.arange(begin_s, end_s - 1.0, 2.0)
+        second_j = [float(seen.energy_j(seen.package_w, t, t + 1.0).sum()) for t in rounds]
+        minutes, seconds = divmod(end_s - begin_s, 60.0)
+        stamp = (midnight + timedelta(seconds=end_s)).strftime("%Y-%m-%d %H:%M:%S")
+        lines += [
+            f"{stamp} - Epoch {number}:",
+            f"{stamp} - Duration: 0:{int(minutes):02d}:{seconds:05.2f}",
+            f"{stamp} - Average power usage (W) for cpu: {np.mean(second_j) / 2}",
+        ]
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return path
+
+
 def record(path: Path, seen: Recording, tool: Tool) -> Path:
-    """Write the run, with the file that the tool left beside it."""
+    """Write the run, with the files that the tools left beside it."""
     start = new_start("simulated", session="monday", note="made up", machine=MACHINE.describe())
     with RunWriter.create(path, start=start, live=False) as writer:
         wall = writer.open_stream(_meter())
         tool_stream = writer.open_stream(_codecarbon())
+        tracker = writer.open_stream(_carbontracker())
         wall_w = seen.wall_w.reshape(-1, 10).mean(axis=1)
         package_j = np.cumsum(seen.package_w.sum(axis=0) * seen.cell_s).reshape(-1, 10)[:, -1]
+        before_j = 0.0
         for second, (power_w, energy_j) in enumerate(zip(wall_w, package_j, strict=True)):
             t_ns = round((BEGIN_S + second + 1) * NS)
             wall.append(t_ns, t_ns, {"power_w": round(float(power_w), 1)})
             tool_stream.append(t_ns, t_ns, {"cpu_j": float(energy_j)})
+            tracker.append(t_ns, t_ns, {"carbontracker_w": float(energy_j) - before_j})
+            before_j = float(energy_j)
         for index, one in enumerate(seen.steps):
             begin_ns = round((BEGIN_S + 120 * index) * NS)
             writer.step(
@@ -116,12 +141,14 @@ def record(path: Path, seen: Recording, tool: Tool) -> Path:
         writer.seal("success")
     (path / "as_used").mkdir()
     file = emissions(path / "as_used" / "emissions.csv", seen, tool)
-    digest = hashlib.sha256(file.read_bytes()).hexdigest()
+    log = tracker_log(path / "as_used" / "1_carbontracker.log", seen)
     spans = tuple(Window(round(a * NS), round(b * NS)) for a, b in windows())
-    write_tool_runs(
-        path,
-        [ToolRun("codecarbon", "3.3.2", "default", "as_used/emissions.csv", digest, spans)],
-    )
+
+    def left(name: str, version: str, file: Path) -> ToolRun:
+        digest = hashlib.sha256(file.read_bytes()).hexdigest()
+        return ToolRun(name, version, "default", f"as_used/{file.name}", digest, spans)
+
+    write_tool_runs(path, [left("codecarbon", "3.3.2", file), left("carbontracker", "2.4.7", log)])
     return path
 
 
@@ -145,6 +172,20 @@ def _codecarbon() -> Descriptor:
         channels=(
             ChannelInfo(
                 name="cpu_j", quantity="energy", unit="J", kind="counter", input="codecarbon_cpu"
+            ),
+        ),
+        cadence_s=1.0,
+    )  # fmt: skip
+
+
+def _carbontracker() -> Descriptor:
+    return Descriptor(
+        stream="carbontracker", role="estimator", source="carbontracker 2.4.7", mode="IntelCPU",
+        scope=("cpu:0", "cpu:1"), identity={"version": "2.4.7"},
+        channels=(
+            ChannelInfo(
+                name="carbontracker_w", quantity="power", unit="W", kind="mean", window_s=1.0,
+                input="carbontracker",
             ),
         ),
         cadence_s=1.0,
@@ -247,7 +288,8 @@ def used(seen: Recording, path: Path) -> UsedFile:
 def test_the_reference_of_a_run_is_the_truth_of_the_machine(
     made: Mapping[str, Path], seen: Recording
 ) -> None:
-    (found,) = used_files(read_run(made["honest run"]))
+    found, tracker = used_files(read_run(made["honest run"]))
+    assert (tracker.file.tool, tracker.windows) == ("carbontracker", found.windows)
     true = used(seen, made["honest file"])
     for a, b in zip(found.windows, true.windows, strict=True):
         assert a.energy_j == pytest.approx(b.energy_j, rel=2e-3)
@@ -271,11 +313,66 @@ def test_what_is_judged_is_the_file_alone(
     (entry,) = judge_as_used(profile, [used(seen, other)])
     assert (entry["refused"], entry["passed"], entry["durations"]) == (6, False, [])
     assert "tracking_mode" in entry["reason"]
-    # A profile that answers above idle only has no total to compare.
-    assert (
-        judge_as_used(replace(profile, above_idle_only=True), [used(seen, made["honest file"])])
-        == []
+
+
+def test_what_lies_above_idle_is_compared_with_what_lies_above_idle(
+    made: Mapping[str, Path], seen: Recording
+) -> None:
+    """The run's own idle is known from its idle steps, and the profile's is in the profile."""
+    document = json.loads(made["honest"].read_text())
+    del document["calibration"]["validation"]["as_used"]
+    idle = [i for i, step in enumerate(seen.steps) if step.workload == "idle"]
+    edges = [(BEGIN_S + 120 * i + 5, BEGIN_S + 120 * (i + 1)) for i in idle]
+    spent_s = sum(b - a for a, b in edges)
+    wall_w = sum(float(seen.energy_j(seen.wall_w, a, b)) for a, b in edges) / spent_s
+    package_w = sum(float(seen.energy_j(seen.package_w, a, b).sum()) for a, b in edges) / spent_s
+    profile = replace(
+        load_profile(document, allow_simulated=True),
+        above_idle_only=True,
+        idle_inputs={"codecarbon_cpu": package_w},
     )
+    # Where idle is not known, there is nothing to compare with.
+    assert judge_as_used(profile, [used(seen, made["honest file"])]) == []
+    entries = {}
+    for name in ("honest", "halved"):
+        file, _ = used_files(read_run(made[f"{name} run"]), above_idle=True)
+        for window, (begin_s, end_s) in zip(file.windows, windows(), strict=True):
+            true_j = float(seen.energy_j(seen.wall_w, begin_s, end_s)) - wall_w * (end_s - begin_s)
+            assert window.rise_j == pytest.approx(true_j, abs=0.5 * (end_s - begin_s))
+            assert window.rise_u_j is not None
+            # The gain counts on what rises, and idle is known to better than half a watt.
+            assert window.rise_u_j < 0.005 * abs(true_j) + 0.5 * (end_s - begin_s)
+        (entries[name],) = judge_as_used(profile, [file])
+    honest, halved = entries["honest"], entries["halved"]
+    judged = {d["duration_s"]: d for d in honest["durations"]}
+    # The first run of 30 s lies within the idle step that the plan begins with: nothing to judge.
+    assert {d: f["n"] for d, f in judged.items()} == {30: 1, 120: 2, 600: 2}
+    assert honest["passed"] is True
+    assert all(f["max_abs_pct"] < 6.0 for f in judged.values())
+    assert halved["passed"] is False
+    assert "held the true energy above idle in 0" in halved["reason"]
+
+
+def test_the_log_of_carbontracker_is_judged_by_the_sum_of_its_devices(
+    made: Mapping[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run, path = made["honest run"], tmp_path / "tracker.json"
+    assert main(["fit", str(run), "--input", "carbontracker", "-o", str(path)]) == 0
+    entry = stated(path)
+    assert (entry["tool"], entry["version"], entry["rows"]) == ("carbontracker", "2.4.7", 6)
+    assert (entry["refused"], entry["passed"]) == (0, True)
+    assert all(d["max_abs_pct"] < 3.0 for d in entry["durations"])
+    log = run / "as_used" / "1_carbontracker.log"
+    code, answer, _ = corrected(capsys, log, path)
+    assert code == 0
+    assert {row["mode"] for row in answer["rows"]} == {"verified"}
+    # The same power from a version of which nobody knows whether it is a sum or a mean.
+    other = tmp_path / "2_carbontracker.log"
+    other.write_text(log.read_text().replace("2.4.7", "2.3.1"))
+    code, answer, said = corrected(capsys, other, path)
+    assert code == 5
+    assert answer["total"] is None
+    assert "each of the 2 devices of cpu" in said
 
 
 def test_the_rule_is_the_binomial_of_what_is_stated() -> None:
