@@ -8,19 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Final
+from typing import Any, Final, Self
 
 from ..errors import WrongMode
-from ..instruments import Reading
 from ..recording.documents import ChannelInfo, Descriptor
 from .peers import peers_python
 from .pipe import ToolProcess
 
 __all__ = ["CarbonTracker"]
 
-_START_TIMEOUT_S: Final = 60.0
-_FINISH_TIMEOUT_S: Final = 20.0
 # Half of a TDP that it matched by the processor's name: it never changes.
 _CONSTANT: Final = "GenericCPU"
 
@@ -51,10 +47,13 @@ class CarbonTracker:
             "CarbonTracker",
             "carbontracker_child.py",
             {"cadence_s": self.cadence_s, "rapl_root": root},
-            start_timeout_s=_START_TIMEOUT_S,
             python=peers_python(python),
         )
+        # What a recorder asks for (`protocol.PushedEstimator`) the process gives itself.
+        self.drain, self.finish = self._child.drain, self._child.finish
+        self.close, self.pid = self._child.close, self._child.process.pid
         self.mode: Mapping[str, Any] = self._child.ready
+        self.version = str(self.mode["version"])
         if root is not None and self.cpu_mode != "IntelCPU":
             self.close()
             raise WrongMode(
@@ -62,32 +61,17 @@ class CarbonTracker:
                 "Look for readable package zones in that tree."
             )
 
-    def __enter__(self) -> CarbonTracker:
+    def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self.close()
-
-    @property
-    def version(self) -> str:
-        """Return the version of carbontracker that runs."""
-        return str(self.mode["version"])
 
     @property
     def cpu_mode(self) -> str | None:
         """Return the class of its handler of the CPU: `IntelCPU`, `GenericCPU`, ..."""
         found = self.mode["handlers"].get("cpu")
         return None if found is None else str(found)
-
-    @property
-    def pid(self) -> int:
-        """Return the process id of the child."""
-        return self._child.process.pid
 
     def descriptor(self) -> Descriptor:
         """Return what the channels mean: the sum of all devices, then CPU and GPUs."""
@@ -108,18 +92,6 @@ class CarbonTracker:
                 "constant_times_duration": ["cpu"] if constant else [],
             },
         )
-
-    def drain(self) -> tuple[Reading, ...]:
-        """Return the readings that have arrived since the last call, without waiting."""
-        return self._child.drain()
-
-    def finish(self) -> tuple[Reading, ...]:
-        """Let it finish its second; return what was not yet handed out."""
-        return self._child.finish(_FINISH_TIMEOUT_S)
-
-    def close(self) -> None:
-        """End the child."""
-        self._child.close()
 
     def _channel(self, name: str, input_id: str | None) -> ChannelInfo:
         """Return a channel: the mean of a second that ends at the stamp, and gaps between them."""

@@ -15,18 +15,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Final
+from typing import Any, Self
 
 from ..errors import NotAvailable, WrongMode
-from ..instruments import Reading
 from ..recording.documents import ChannelInfo, Descriptor
 from .pipe import ToolProcess
 
 __all__ = ["CodeCarbon"]
-
-_START_TIMEOUT_S: Final = 60.0
-_FINISH_TIMEOUT_S: Final = 20.0
 
 
 class CodeCarbon:
@@ -79,39 +74,27 @@ class CodeCarbon:
                 "rapl_root": None if self._rapl_root is None else str(self._rapl_root),
                 "options": dict(options or {}),
             },
-            start_timeout_s=_START_TIMEOUT_S,
         )
+        # What a recorder asks for (`protocol.PushedEstimator`) the process gives itself.
+        self.drain, self.finish = self._child.drain, self._child.finish
+        self.close, self.pid = self._child.close, self._child.process.pid
         self.mode: Mapping[str, Any] = self._child.ready
+        self.version = str(self.mode["version"])
         if self._rapl_root is not None:
             self._check_rapl(self._rapl_root)
         elif not fallback:
             self._check_fallback(host, options or {})
 
-    def __enter__(self) -> CodeCarbon:
+    def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self.close()
-
-    @property
-    def version(self) -> str:
-        """Return the version of codecarbon that runs."""
-        return str(self.mode["version"])
 
     @property
     def cpu_mode(self) -> str | None:
         """Return how it gets the power of the CPU: `intel_rapl`, `cpu_load`, `constant`, ..."""
         return next((str(h["mode"]) for h in self._hardware if h["class"] == "CPU"), None)
-
-    @property
-    def pid(self) -> int:
-        """Return the process id of the child."""
-        return self._child.process.pid
 
     @property
     def file_window_ns(self) -> tuple[int, int] | None:
@@ -151,18 +134,6 @@ class CodeCarbon:
                 "constant_times_duration": sorted(constant),
             },
         )
-
-    def drain(self) -> tuple[Reading, ...]:
-        """Return the readings that have arrived since the last call, without waiting."""
-        return self._child.drain()
-
-    def finish(self) -> tuple[Reading, ...]:
-        """Let it measure once more and write its file; return what was not yet handed out."""
-        return self._child.finish(_FINISH_TIMEOUT_S)
-
-    def close(self) -> None:
-        """End the child."""
-        self._child.close()
 
     def _check_rapl(self, root: Path) -> None:
         """Refuse to go on where it does not read that tree, or adds up none of its zones."""

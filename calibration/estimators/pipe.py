@@ -31,6 +31,8 @@ from ..instruments import Reading
 __all__ = ["ToolProcess"]
 
 _CHUNK: Final = 65536
+_START_TIMEOUT_S: Final = 60.0
+_FINISH_TIMEOUT_S: Final = 20.0
 _CHILDREN: Final = Path(__file__).with_name("children")
 
 
@@ -47,7 +49,7 @@ class ToolProcess:
         script: str,
         config: Mapping[str, Any],
         *,
-        start_timeout_s: float,
+        start_timeout_s: float = _START_TIMEOUT_S,
         python: Path | None = None,
     ) -> None:
         self._name = name
@@ -91,7 +93,7 @@ class ToolProcess:
             raise EstimatorError(f"{self._name} has ended by itself: {self._last_words()}.")
         return readings
 
-    def finish(self, timeout_s: float) -> tuple[Reading, ...]:
+    def finish(self, timeout_s: float = _FINISH_TIMEOUT_S) -> tuple[Reading, ...]:
         """Tell it to stop, wait for its last word, and return the remaining readings.
 
         Raises:

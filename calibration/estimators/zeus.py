@@ -7,19 +7,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Final
+from typing import Any, Final, Self
 
 from ..errors import WrongMode
-from ..instruments import Reading
 from ..recording.documents import ChannelInfo, Descriptor
 from .peers import peers_python
 from .pipe import ToolProcess
 
 __all__ = ["Zeus"]
 
-_START_TIMEOUT_S: Final = 60.0
-_FINISH_TIMEOUT_S: Final = 20.0
 # Without the right to read the counters it goes on with a class of this beginning, silently.
 _NO_CPUS: Final = "Empty"
 
@@ -49,10 +45,13 @@ class Zeus:
             "Zeus",
             "zeus_child.py",
             {"cadence_s": cadence_s, "rapl_root": root},
-            start_timeout_s=_START_TIMEOUT_S,
             python=peers_python(python),
         )
+        # What a recorder asks for (`protocol.PushedEstimator`) the process gives itself.
+        self.drain, self.finish = self._child.drain, self._child.finish
+        self.close, self.pid = self._child.close, self._child.process.pid
         self.mode: Mapping[str, Any] = self._child.ready
+        self.version = str(self.mode["version"])
         if root is not None and not self.mode["summed"]:
             self.close()
             raise WrongMode(
@@ -60,26 +59,11 @@ class Zeus:
                 f"the zones {self.mode['zones']}. Look whether they are readable."
             )
 
-    def __enter__(self) -> Zeus:
+    def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self.close()
-
-    @property
-    def version(self) -> str:
-        """Return the version of zeus that runs."""
-        return str(self.mode["version"])
-
-    @property
-    def pid(self) -> int:
-        """Return the process id of the child."""
-        return self._child.process.pid
 
     def descriptor(self) -> Descriptor:
         """Return what the channels mean, and which of its devices are added."""
@@ -108,18 +92,6 @@ class Zeus:
             ),
             configuration={k: v for k, v in self.mode.items() if k != "columns"},
         )
-
-    def drain(self) -> tuple[Reading, ...]:
-        """Return the readings that have arrived since the last call, without waiting."""
-        return self._child.drain()
-
-    def finish(self) -> tuple[Reading, ...]:
-        """Let it end its last window; return what was not yet handed out."""
-        return self._child.finish(_FINISH_TIMEOUT_S)
-
-    def close(self) -> None:
-        """End the child."""
-        self._child.close()
 
     def _mode(self) -> str:
         cpus = str(self.mode["cpus"])
