@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
@@ -80,6 +82,7 @@ def play(tool: Tool, scenario: Scenario, place: Place, folder: Path) -> Outcome:
         apart = place.injected == "namespaces"
         setup = {
             "ask": dict(scenario.ask),
+            "distribution": tool.distribution,
             "duration_s": scenario.duration_s,
             "go": str(stage.go),
             "gpus": scenario.gpus,
@@ -108,20 +111,29 @@ def _run(
 ) -> subprocess.CompletedProcess[str]:
     # The children find each other's common half, and ours finds this package.
     path = os.pathsep.join([str(CHILDREN), str(_ROOT)])
-    try:
-        return subprocess.run(
+    printed, log = work.with_name("stdout"), work.with_name("stderr")
+    with printed.open("wb") as out, log.open("wb") as err:
+        process = subprocess.Popen(
             command,
             cwd=work,
             env={**environment, "PYTHONPATH": path},
-            capture_output=True,
-            text=True,
-            errors="replace",
-            timeout=_LIMIT_S,
             stdin=subprocess.DEVNULL,
+            stdout=out,
+            stderr=err,
+            start_new_session=True,
         )
-    except subprocess.TimeoutExpired as late:
-        said = (late.stdout or b"").decode("utf-8", "replace")
-        return subprocess.CompletedProcess(command, -1, said, f"no end within {_LIMIT_S:g} s")
+        late = ""
+        try:
+            process.wait(_LIMIT_S)
+        except subprocess.TimeoutExpired:
+            late = f"\nno end within {_LIMIT_S:g} s"
+        finally:
+            # A tool that was killed may leave helpers behind; whoever is left ends here.
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+    said, logged = (p.read_text(encoding="utf-8", errors="replace") for p in (printed, log))
+    return subprocess.CompletedProcess(command, process.returncode, said, logged + late)
 
 
 def _outcome(

@@ -151,7 +151,8 @@ def _measured(scenario: Scenario, figure: Figure | None, lines: Lines) -> Iterat
     if kill_at_s is not None:
         yield "victim = os.fork()"
         yield "if not victim:"
-        killed = (*_opened(lines), f"time.sleep({kill_at_s:g})", "os.kill(os.getpid(), 9)")
+        # Its helpers die with it, or they would stay for ever.
+        killed = ("os.setpgrp()", *_opened(lines), f"time.sleep({kill_at_s:g})", "os.killpg(0, 9)")
         yield from (f"    {line}" for line in killed)
         yield "os.waitpid(victim, 0)"
         yield "t1_s = time.monotonic() - began.value"

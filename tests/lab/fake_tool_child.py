@@ -6,6 +6,7 @@ It is honest, unless the scenario's folder holds a file `defects` with the names
 from __future__ import annotations
 
 import os
+import subprocess
 import time
 from pathlib import Path
 
@@ -31,6 +32,9 @@ def main() -> None:
         lambda _i: looks.append((time.monotonic(), counters())),
     )
     (t0, first), (t1, last) = looks
+    if "helper" in DEFECTS:
+        helper = subprocess.Popen(["sleep", "600"])
+        Path("helper").write_text(str(helper.pid))
     energy_j = {
         kind: [(b - a) / 1e6 for a, b in zip(first[kind], last[kind], strict=True)]
         for kind in first

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -156,6 +157,16 @@ def test_what_cannot_be_played_says_so(place: Place, monkeypatch: pytest.MonkeyP
         play(FAKE, SHORT["permission-denied"], elsewhere, Path("unused"))
 
 
+def test_what_a_tool_leaves_running_ends_with_it(
+    place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A helper that outlives its tool, as after a kill, neither holds up the lab nor survives."""
+    monkeypatch.setenv("FAKE_DEFECTS", "helper")
+    assert play(FAKE, SHORT["short-task"], place, tmp_path / "f").error is None
+    helper = Path("/proc", (tmp_path / "f/work/helper").read_text(), "stat")
+    assert not helper.exists() or helper.read_text().rpartition(")")[2].split()[0] in "ZX"
+
+
 def test_paths_are_injected_where_namespaces_are_forbidden(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -187,14 +198,28 @@ def test_reports_are_made_of_the_results_alone(place: Place) -> None:
     assert "http" not in page.replace("http-equiv", "")
 
 
+def without_cpuid(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Say that SELinux enforces: py-cpuinfo then takes the processor's name from /proc.
+
+    Elsewhere it asks CPUID for the clock's frequency first, and spins for a second meanwhile, in
+    every process of a tool. No number that is judged depends on it.
+    """
+    folder.mkdir()
+    (folder / "sestatus").write_text("#!/bin/sh\necho 'Current mode: enforcing'\n")
+    (folder / "sestatus").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{folder}{os.pathsep}{os.environ['PATH']}")
+
+
 def test_the_real_codecarbon_in_every_scenario(
-    place: Place, require: Require, tmp_path: Path
+    place: Place, require: Require, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What is known of 3.3.2 must be found without being named; our own reading must be right."""
     import shutil
 
     require("gcc", shutil.which("gcc") is not None, "the simulated GPU library needs gcc")
     library = nvml.build_library(tmp_path / "lib")
+    without_cpuid(tmp_path / "bin", monkeypatch)
+    # Three at once: they mostly wait, and the edges of every window are known.
     campaign = run(
         [TOOLS["codecarbon"], TOOLS["wattcal"]], list(SHORT.values()), Place(None, library), jobs=3
     )

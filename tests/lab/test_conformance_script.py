@@ -95,7 +95,7 @@ def test_every_scenario_of_counters_has_one_for_every_tool(tool: str, name: str)
     for zone in scenario.scene.zones:
         assert f'"{zone.zone.directory}", "{zone.zone.name}", {zone.zone.start_uj}' in found.text
     assert ("setpriv" in found.text) == name.startswith("permission")
-    assert ("os.kill" in found.text) == (name == "killed")
+    assert ("os.killpg" in found.text) == (name == "killed")
 
 
 def test_what_a_short_script_cannot_show_has_none() -> None:

@@ -11,6 +11,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable
+from importlib.metadata import version
 from typing import Any
 
 SETUP: dict[str, Any] = json.loads(sys.argv[1]) if len(sys.argv) > 1 else {}
@@ -36,8 +37,9 @@ def measure(begin: Callable[[int], None], end: Callable[[int], None]) -> dict[st
         begun_s = time.monotonic()
         if ASK.get("kill_at_s"):
             _sleep_until(begun_s + ASK["kill_at_s"])
-            now = time.monotonic_ns()
-            report({"windows": [[before, after, now, now]], "cpu_s": time.process_time() - cpu_s})
+            now, cpu_s = time.monotonic_ns(), time.process_time() - cpu_s
+            said = {"windows": [[before, after, now, now]], "cpu_s": cpu_s}
+            report({**said, "version": version(SETUP["distribution"])})
             os.kill(os.getpid(), signal.SIGKILL)
         _sleep_until(begun_s + SETUP["duration_s"] / count)
         ending = time.monotonic_ns()
