@@ -17,10 +17,10 @@ import numpy.typing as npt
 
 from ..errors import InputError, RunError
 from ..recording.documents import Step, meter_input
-from .alignment import estimate_lag
 from .averaging import averaging_windows
 from .energy import EnergyCurve, Pieces, pieces
 from .findings import run_findings
+from .joint_lags import joint_lags
 from .lagged import lag_matters, lag_u_w, shift_ns_of
 from .points import InputColumn, Points, concatenate
 from .reference import LEAST_OBSERVED_SHARE
@@ -228,21 +228,20 @@ def _inputs(
     notes: list[str] = []
     meter = measured.series
     columns = {**run.inputs(), **_other_meters(run, measured.streams)}
-    for key, (stream, channel) in columns.items():
-        if stream in measured.streams:
-            continue  # the board's own sensor, taken for the reference
-        series = run.series(stream, channel)
-        own = pieces(series)
-        lag = None
+    # The board's own sensor may have been taken for the reference: it is no input then.
+    columns = {k: place for k, place in columns.items() if place[0] not in measured.streams}
+    all_series = {key: run.series(*place) for key, place in columns.items()}
+    all_pieces = {key: pieces(series) for key, series in all_series.items()}
+    lags = joint_lags(cut, all_pieces) if align else {}
+    for key, (stream, _) in columns.items():
+        series, own, lag = all_series[key], all_pieces[key], lags.get(key)
         shift_ns = np.zeros(cut.start_ns.size)
-        if align:
-            lag = estimate_lag(cut, own)
-            if lag_matters(lag, cut):
-                shift_ns = shift_ns_of(lag, cut)
-                notes.append(
-                    f"{key} lags {meter.stream} by {lag.offset_s:+.3f} s "
-                    f"(u {lag.u_s:.3f} s); shifted accordingly"
-                )
+        if lag is not None and lag_matters(lag, cut):
+            shift_ns = shift_ns_of(lag, cut)
+            notes.append(
+                f"{key} lags {meter.stream} by {lag.offset_s:+.3f} s "
+                f"(u {lag.u_s:.3f} s); shifted accordingly"
+            )
         value, lost = _means(EnergyCurve(own), cut, groups, shift_ns)
         if lost:
             notes.append(f"{key}: {lost} points not observed completely, left out")

@@ -66,13 +66,13 @@ LEVELS = {
 LADDER = shuffled_plan(
     "gpu-ladder",
     [(name, level) for name, levels in LEVELS.items() for level in levels],
-    seed=3,
+    seed=2,
     step_s=20.0,
     idle_s=20.0,
     repeats=2,
     warm_up_s=2.0,
     settle_s=5.0,
-    opening=sync_preamble(37.0, seed=3),
+    opening=sync_preamble(37.0, seed=2),
 )
 
 
@@ -156,6 +156,10 @@ def test_two_inputs_are_fitted_and_their_gains_are_those_of_the_truth(
     run, truth = recorded_with_gpus(LADDER, NODE, library, tmp_path / "lab", monkeypatch)
     points = run_points([run])
     assert points.n == len(LADDER.measured)
+    # Nothing is late here. RAPL alone would find +1.6 s in this plan, from steps of the GPUs.
+    for column in points.inputs.values():
+        assert column.lag is not None
+        assert abs(column.lag.offset_s) < 0.02, column.lag
     result = fit_points(points, ("rapl_package", "nvml"))
     assert (result.verdict, result.data_kind) == ("correction", "simulated"), result.reasons
     shown_per_w = (0.96 * 300.0 + 1.05 * 325.0) / 625.0
