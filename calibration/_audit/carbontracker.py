@@ -14,7 +14,9 @@ from ..toolfiles.carbontracker import (
     components,
     epochs,
     printed_energy_kwh,
+    prints_means,
     pue_of,
+    version_of,
     zones_only,
 )
 from .results import AuditRow, Origin, Part, Remark
@@ -39,7 +41,7 @@ def audit_log(where: str, log: str, output: str | None) -> AuditRow:
         if any(p is not None for p in column)
     ]
     parts += _overhead(log, output, sum(p.energy_j for p in parts))
-    remarks = tuple(_remarks(devices, durations_s, powers_w))
+    remarks = tuple(_remarks(devices, durations_s, powers_w, version_of(log)))
     return AuditRow(where, where, math.fsum(durations_s), tuple(parts), remarks)
 
 
@@ -92,13 +94,18 @@ def _remarks(
     devices: dict[str, tuple[str, ...]],
     durations_s: list[float],
     powers_w: dict[str, list[float | None]],
+    version: str | None,
 ) -> Iterator[Remark]:
     for name, listed in devices.items():
         if len(listed) > 1:
+            what = (
+                f"{version} prints their mean, so that together they drew {len(listed)} times that."
+                if prints_means(version)
+                else "the file does not show whether it is their sum or their mean."
+            )
             yield Remark(
                 "many_devices_one_number",
-                f"{name} has {len(listed)} devices ({', '.join(listed)}) and one power: the file "
-                "does not show whether it is their sum or their mean.",
+                f"{name} has {len(listed)} devices ({', '.join(listed)}) and one power: {what}",
             )
     for name, column in powers_w.items():
         missing = sum(p is None for p in column)

@@ -153,12 +153,14 @@ def _own_file(
     """
     if mode is None or not scope:
         return []
-    bound: dict[str, Any] = {}
+    requires: dict[str, Any]
     if name == "carbontracker":
-        # The log separates by commas what may hold some.
-        devices = ", ".join(sorted(", ".join(scope).split(", ")))
         bound = {"tool": name, "field": POWER, "unit": "W"}
-        requires = {"carbontracker_mode": mode, "devices": devices, "update_interval": 1.0}
+        requires = {
+            "carbontracker_mode": mode,
+            "devices": ", ".join(sorted(scope)),
+            "update_interval": 1.0,
+        }
     elif name == "zeus":
         gpus_only = mode.startswith(_NO_CPUS)
         bound = {"tool": name, "field": "gpu_energy" if gpus_only else ALL_ENERGIES, "unit": "J"}

@@ -14,8 +14,10 @@ Stamps are local wall time without zone, cut to seconds; an epoch's lines are wr
 
 What the power is, by the tool's source:
 
-- Every second round of a second's length is measured, the counters by two reads around a sleep that
-  passes for exactly 1 s. The moments between count like the rest (components/cpu/intel.py).
+- Of every two seconds one is measured, the counters by two reads around a sleep that passes for
+  exactly 1 s. The moments between count like the rest (components/cpu/intel.py). Of 14 epochs of
+  5 s or 8 s at constant power, the means times the devices, 9 were right within 0.15 % and all
+  within 4 % (datasets/conformance-2026-11-28).
 - 2.4 averages over rounds *and devices* (`np.mean` of one flat list, components/component.py): the
   sum is that times the number of devices. Versions that list the devices apart print a vector in
   brackets. Other versions with several devices and one number are not known.
@@ -48,6 +50,7 @@ __all__ = [
     "mode_of",
     "output_beside",
     "printed_energy_kwh",
+    "prints_means",
     "pue_of",
     "read_rows",
     "version_of",
@@ -99,6 +102,11 @@ class Epoch:
         return None if printed is None else math.fsum(printed)
 
 
+def prints_means(version: str | None) -> bool:
+    """Return whether one power of several devices is known to be their mean."""
+    return version is not None and _MEANS.fullmatch(version) is not None
+
+
 def is_log(path: Path, data: bytes) -> bool:
     """Return whether a file is the first kind of log, by its name or by how it begins."""
     head = data[:65536].decode("utf-8", errors="replace")
@@ -142,14 +150,19 @@ def printed_energy_kwh(output: str) -> float | None:
 
 
 def components(log: str) -> dict[str, tuple[str, ...]]:
-    """Return the devices of each component that a log names."""
+    """Return the devices of each component that a log names.
+
+    They are parted by commas; a CPU that goes by its product's name is one, commas and all.
+    """
     line = _FOUND.search(log)
     if line is None:
         return {}
-    return {
-        name.lower(): tuple(d.strip() for d in listed.split(","))
-        for name, listed in _COMPONENT.findall(line.group(1))
-    }
+    found = {}
+    for name, listed in _COMPONENT.findall(line.group(1)):
+        devices = tuple(d.strip() for d in listed.split(","))
+        whole = name.lower() == "cpu" and not zones_only(devices)
+        found[name.lower()] = (listed,) if whole else devices
+    return found
 
 
 def zones_only(devices: Sequence[str]) -> bool:
@@ -254,9 +267,8 @@ def _why_not(
             return f"Expected a power of {name}; there is none, the epoch was too short for it"
         if not all(p > 0 for p in printed):
             return f"Expected a power of {name} above 0 W; got {min(printed):g}: nothing was read"
-        count = _count(name, listed)
-        averaged = len(printed) == 1 and version is not None and _MEANS.fullmatch(version)
-        if len(printed) != count and not averaged:
+        count = len(listed)
+        if len(printed) != count and not (len(printed) == 1 and prints_means(version)):
             return (
                 f"Expected a power for each of the {count} devices of {name}, or their mean as 2.4 "
                 f"prints it; got {len(printed)} from version {version or 'unknown'}"
@@ -274,16 +286,11 @@ def _why_not(
     return None
 
 
-def _count(name: str, devices: Sequence[str]) -> int:
-    """Return how many devices a component has; a CPU by its name is one, commas and all."""
-    return 1 if name == "cpu" and not zones_only(devices) else len(devices)
-
-
 def _sum_w(epoch: Epoch, name: str, devices: Sequence[str]) -> float:
     """Return the power of a component's devices together, W."""
     printed = epoch.powers_w[name] or ()
-    count = _count(name, devices)
-    return math.fsum(printed) if len(printed) == count else count * printed[0]
+    summed = len(printed) == len(devices)
+    return math.fsum(printed) if summed else len(devices) * printed[0]
 
 
 def _unseen_wraps_j(cpu_w: float, duration_s: float) -> float:

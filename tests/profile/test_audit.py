@@ -137,6 +137,19 @@ def test_each_remark_stands_where_it_belongs(name: str, code: str) -> None:
     assert code in codes(audited(name))
 
 
+def test_of_a_mean_over_devices_it_is_said_where_that_is_known(tmp_path: Path) -> None:
+    text = (FILES / "carbontracker-2.4.7-rapl_carbontracker.log").read_text(encoding="utf-8")
+    path = tmp_path / "a_carbontracker.log"
+    known = {
+        "2.4.7": "prints their mean, so that together they drew 2 times",
+        "2.3.1": "does not show whether it is their sum or their mean",
+    }
+    for version, words in known.items():
+        path.write_text(text.replace("2.4.7", version), encoding="utf-8")
+        (remark,) = (m for m in audit_file(path).remarks if m.code == "many_devices_one_number")
+        assert words in remark.message
+
+
 def test_a_good_long_file_has_no_remarks() -> None:
     assert codes(audited("codecarbon-3.3.2-long-rapl.csv")) == set()
 

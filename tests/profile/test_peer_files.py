@@ -319,3 +319,33 @@ def test_a_csv_of_zeus_that_is_something_else_is_refused(
     assert code == 5
     assert value["total"] is None
     assert words in said
+
+
+def test_windows_that_overlap_in_part_leave_a_doubt(
+    correct: Callable[..., Run], tmp_path: Path
+) -> None:
+    """Neither holds the other: what both saw is counted once or twice, and U says so."""
+    entry = input_entry("zeus", mode=GPUS_ONLY, settings={"scope": ["GPU 0"]})
+    run, path = correct(entry), tmp_path / "zeus.csv"
+    head = "start_time,window_name,elapsed_time,gpu0_energy"
+    rows = ("1000.0,a,60.0,6000.0119999999997", "1030.0,b,60.0,6000.0480000000007")
+    alone = []
+    for row in rows:
+        path.write_text(f"{head}\n{row}\n")
+        code, value, said = run(path)
+        assert code == 0, said
+        alone.append(value["total"])
+    path.write_text("\n".join((head, *rows)) + "\n")
+    code, value, _ = run(path)
+    assert code == 0
+    total = value["total"]
+    assert total["duration_s"] == pytest.approx(90.0)
+    assert "overlap:maybe_twice" in total["flags"]
+    doubt_j = 1.2 * (12000.06 - 9000.045) / math.sqrt(3)
+    assert total["u_j"] > doubt_j > alone[0]["u_j"] + alone[1]["u_j"]
+    # What the edges of each window leave open stands in U beside that.
+    path.write_text("id,duration_s,zeus_j,zeus_mode\na,60,6000.012,no CPUs + energy_counter\n")
+    code, value, said = run(path)
+    assert code == 0, said
+    edges_j = 1.2 * math.sqrt(2) * 0.1 / math.sqrt(12) * 100.0
+    assert alone[0]["u_j"] ** 2 - value["total"]["u_j"] ** 2 == pytest.approx(edges_j**2, rel=1e-3)
