@@ -6,10 +6,12 @@ Each takes the evidence and its rule's threshold (`verdict.RULES`) and returns w
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 
 import numpy as np
 
 from .evidence import Check, Evidence, Found
+from .points import Points
 from .scale import unit_change
 from .validation import idle_reference, levels
 
@@ -184,12 +186,17 @@ def _window(e: Evidence, threshold: float) -> str:
 
 
 def _aliased(e: Evidence, threshold: float) -> str:
-    periods = e.points.load_period_s
+    return aliased_text(e.points, e.inputs, threshold)
+
+
+def aliased_text(points: Points, inputs: Iterable[str], threshold: float) -> str:
+    """Say which input's sensor cannot follow a pulsed load of these points; empty where none."""
+    periods = points.load_period_s
     if periods is None or not np.any(np.isfinite(periods)):
         return ""
     load_s = float(np.nanmin(periods))
-    for key in e.inputs:
-        column = e.points.inputs[key]
+    for key in inputs:
+        column = points.inputs[key]
         averaged = "average" in (column.mode or "").lower()
         # Of a table nobody knows which cards stand behind it; a run's descriptor says.
         unknown = key.startswith("nvml") and not averaged

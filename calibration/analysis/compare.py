@@ -10,8 +10,10 @@ import numpy as np
 import numpy.typing as npt
 
 from .averaging import AveragingWindow
+from .checks_points import aliased_text
 from .points import Points
 from .validation import above_idle_errors, idle_reference
+from .verdict import RULES
 
 __all__ = ["Comparison", "ToolComparison", "compare_points"]
 
@@ -93,9 +95,16 @@ def compare_points(points: Points) -> Comparison:
         reference_expanded_pct=None if expanded is None else 100 * expanded / mean,
         idle_w=None if np.all(np.isnan(idle)) else float(np.nanmean(idle)),
         tools=tuple(_tool(points, key) for key, c in points.inputs.items() if c.unit == "W"),
-        notes=points.notes,
+        notes=(*points.notes, *_doubts(points)),
         averaging=points.averaging,
     )
+
+
+def _doubts(points: Points) -> list[str]:
+    """Return what makes figures doubtful: findings on a tool, pulses that it cannot follow."""
+    found = [f"{f.code}: {f.message}" for f in points.findings if f.inputs]
+    aliased = aliased_text(points, points.inputs, RULES["aliased_load"].threshold)
+    return [*found, f"aliased_load: {aliased}"] if aliased else found
 
 
 def _tool(points: Points, key: str) -> ToolComparison:

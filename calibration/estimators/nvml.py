@@ -15,8 +15,11 @@ the energy counter adds up the same looks stands in no source and is assumed.
 Sources: NVML API reference (NVIDIA), nvmlDeviceGetTotalEnergyConsumption, nvmlDeviceGetPowerUsage,
 nvmlDeviceGetFieldValues.
 
-A card that is lost, or whose counter cannot be explained, is a fault of the row. The sum then
-begins again at 0, which tells every reader that the energy in between is unknown.
+A card that is lost, or whose counter cannot be explained, is a fault of the whole row: a failed
+reading has no values, and what is fitted is the sum of all cards, which without one of them would
+pass for a smaller machine. Counters go on meanwhile, so the next row has the energy of this one;
+after a counter that cannot be explained the sum begins again at 0, which tells every reader that
+the energy in between is unknown.
 """
 
 from __future__ import annotations

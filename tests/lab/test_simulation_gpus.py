@@ -13,10 +13,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from calibration.analysis.compare import compare_points
 from calibration.analysis.fit import fit_points
 from calibration.analysis.points_table import read_points, write_points
 from calibration.analysis.segments import run_points
 from calibration.bench import record
+from calibration.cli import main
 from calibration.estimators.nvml import NvmlReader
 from calibration.estimators.rapl import RaplReader
 from calibration.instruments import Pzem004tEmulator, open_meter
@@ -191,13 +193,20 @@ def test_two_inputs_are_fitted_and_their_gains_are_those_of_the_truth(
 
 
 def test_a_sensor_s_averaging_window_is_found_where_power_is_read(
-    library: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    library: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     run, _ = recorded_with_gpus(LADDER, NODE, library, tmp_path / "lab", monkeypatch)
     found = {a.channel: a for a in run_points([run]).averaging}
     assert set(found) == {"GPU-simulated-1_average_w"}, "no other power is a mean of more updates"
     window = found["GPU-simulated-1_average_w"]
     assert window.window_s == pytest.approx(1.0, abs=max(0.05, 2 * window.u_s))
+    assert main(["compare", str(run.path)]) == 0
+    said = " ".join(capsys.readouterr().out.split())
+    assert "SIMULATED DATA" in said
+    assert "nvml, GPU-simulated-1_average_w: shows the mean of 1 s" in said
 
 
 @pytest.mark.parametrize(
@@ -246,6 +255,8 @@ def test_a_square_wave_that_a_part_time_sensor_cannot_follow_ends_in_a_refusal(
     result = fit_points(points, ("rapl_package", "nvml"))
     assert ("aliased_load" in {r.code for r in result.reasons}) is part_time, result.reasons
     assert result.verdict == ("refused" if part_time else "correction"), result.reasons
+    notes = compare_points(points).notes
+    assert any(n.startswith("aliased_load: nvml: ") for n in notes) is part_time, notes
     assert "aliased_load" not in {r.code for r in fit_points(points, ("rapl_package",)).reasons}
     # A table does not say which card it was, so every NVML column is taken for the worse one.
     again = fit_points(table, ("rapl_package", "nvml"))
