@@ -156,13 +156,13 @@ class ToolsAsUsed:
         ended_ns = time.monotonic_ns() if ended_ns is None else ended_ns
         done: list[ToolRun] = []
         failed: dict[str, str] = {}
-        for tool, process in self._running.items():
+        for tool, process in list(self._running.items()):
             try:
                 out, _ = process.communicate(timeout=limit_s)
             except subprocess.TimeoutExpired:
-                _end(process)
                 failed[tool] = f"it had not ended {limit_s:g} s after the recording"
                 continue
+            del self._running[tool]
             said = [json.loads(x) for x in out.splitlines() if x.startswith("{")]
             windows = tuple(Window(**x) for x in said if "t_start_ns" in x)
             folder = self._run / _FOLDER / tool
@@ -181,25 +181,21 @@ class ToolsAsUsed:
                 name = files[0].relative_to(self._run).as_posix()
                 digest, version = sha256_of(files[0]), self._versions[tool]
                 done.append(ToolRun(tool, version, "default", name, digest, windows, asserted))
+        self.close()
         if done:
             write_tool_runs(self._run, done)
         return failed
 
     def close(self) -> None:
-        """End what still runs."""
+        """End what still runs, and its helpers: Zeus has a process for each counter."""
         for process in self._running.values():
-            _end(process)
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            process.communicate()
+        self._running.clear()
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *error: object) -> None:
         self.close()
-
-
-def _end(process: subprocess.Popen[str]) -> None:
-    """End a tool and what it has started: Zeus has a process for each counter."""
-    if process.poll() is None:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
-    process.communicate()

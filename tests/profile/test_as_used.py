@@ -465,6 +465,33 @@ def test_a_tool_runs_in_its_own_process_and_leaves_its_own_file(
         bench.check(["nobody"], (30.0,))
 
 
+def test_helpers_of_a_tool_that_was_killed_end_with_the_recording(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They hold its stdout, and would keep whoever waits for its end waiting."""
+    killed = """
+import os, subprocess, sys
+helper = subprocess.Popen(["sleep", "600"])
+open(sys.argv[1] + "/helper", "w").write(str(helper.pid))
+os.kill(os.getpid(), 9)
+"""
+    monkeypatch.setattr(bench, "TOOLS", {"codecarbon": UsedTool(killed, "emissions.csv")})
+    with bench.ToolsAsUsed(tmp_path, {"codecarbon": "3.3.2"}, (1.0,)) as running:
+        assert "had not ended 1 s after" in running.finish(1.0)["codecarbon"]
+    helper = Path("/proc") / (tmp_path / "as_used" / "codecarbon" / "helper").read_text()
+
+    def lives() -> bool:
+        try:
+            return (helper / "stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
+        except OSError:
+            return False
+
+    end_s = time.monotonic() + 10.0
+    while lives():
+        assert time.monotonic() < end_s
+        time.sleep(0.01)
+
+
 def test_record_runs_a_tool_as_its_users_do(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
