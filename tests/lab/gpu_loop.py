@@ -36,6 +36,7 @@ from tests.lab.closed_loop import CORES, OneThread, S
 from tests.lab.stub_library import load_library
 
 LOOK_S = 0.02
+_LOOKS = 100_000  # more than any plan here: noise that repeats would tie points together
 
 
 class Stepped:
@@ -134,8 +135,8 @@ def recorded_with_gpus(
     clock = VirtualClock(S)
     stepped = Stepped(machine, path, clock)
     load_library(library, path, stepped.gpu_state, monkeypatch)
-    noise = np.random.default_rng(seed).normal(0, noise_w * math.sqrt(1 / LOOK_S), 4096)
-    device = Pzem004tDevice(lambda t: stepped.wall_w(t) + noise[int(t / LOOK_S) % 4096])
+    noise = np.random.default_rng(seed).normal(0, noise_w * math.sqrt(1 / LOOK_S), _LOOKS)
+    device = Pzem004tDevice(lambda t: stepped.wall_w(t) + noise[int(t / LOOK_S) % _LOOKS])
     meter = Pzem004t(NullModem(Responder(device), clock), now_ns=clock.now_ns)
     with (
         SteppedRapl(
