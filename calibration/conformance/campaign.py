@@ -196,7 +196,7 @@ def _script(defect: Defect, campaign: Campaign) -> Script | None:
     )
     for finding in (defect.example, *alike):
         outcome = replace(campaign.outcomes[tool.name, finding.scenario], version=version)
-        found = script(tool, scenarios[finding.scenario], outcome, finding)
+        found = script(tool, scenarios[finding.scenario], outcome, finding, defect.often)
         if found is not None:
             return found
     return None

@@ -40,13 +40,18 @@ class Defect:
         said = self.example.message
         if self.looks_like and self.looks_like not in said:
             said += f": {self.looks_like}"
+        often = f"{self.often}; " if self.often else ""
+        return f"{often}{self.scenarios[0]}: {said}"
+
+    @property
+    def often(self) -> str:
+        """Return in how many scenarios it showed, and by how much; nothing where in one only."""
         if len(self.scenarios) == 1:
-            return f"{self.scenarios[0]}: {said}"
+            return ""
         spread = ""
         if self.least_pct is not None and self.most_pct is not None:
             spread = f", by {self.least_pct:+.0f} % to {self.most_pct:+.0f} %"
-        often = f"in {len(self.scenarios)} of {self.tried} scenarios{spread}"
-        return f"{often}; {self.scenarios[0]}: {said}"
+        return f"in {len(self.scenarios)} of {self.tried} scenarios{spread}"
 
 
 def defects(

@@ -109,7 +109,7 @@ def scenarios(scale: float = 1.0) -> tuple[Scenario, ...]:
         sockets("staircase", "20, 80, 40 and 60 W in turn",
                 staircase([20.0, 80.0, 40.0, 60.0], 2.0 * s)),
         sockets("ramp", "20 to 100 W", ramp(20.0, 100.0, 8.0 * s)),
-        sockets("short-task", "a short task at 80 W", p80, length_s=1.0 / s),
+        sockets("short-task", "a task of half a second at 80 W", p80, length_s=0.5 / s),
         sockets("two-sockets", "40 W and 25 W", p40, p25),
         scenario("dram", "a socket of 40 W with 6 W of memory", with_memory, two),
         scenario("dram-asked", "40 W with 6 W of memory, and memory is asked for", with_memory, two,
@@ -126,6 +126,7 @@ def scenarios(scale: float = 1.0) -> tuple[Scenario, ...]:
                 gpus=(square(100.0, 400.0, 0.1, 8.0 * s),)),
         scenario("wrap", "40 W, and the counter starts again in the window",
                  (wrapping(late, 4.0 * s),), {"package": (late,)}, ask={}),
+        # Who watches for wraps from aside may begin to look too late, and looks too seldom.
         scenario("wrap-at-begin", "40 W, and the counter starts again when the first window of a "
                  "process is 0.2 s old", (wrapping(late, 0.2),), {"package": (late,)},
                  length_s=3.0, ask={}),

@@ -82,10 +82,12 @@ class Script:
     text: str
 
 
-def script(tool: Tool, scenario: Scenario, outcome: Outcome, finding: Finding) -> Script | None:
+def script(
+    tool: Tool, scenario: Scenario, outcome: Outcome, finding: Finding, often: str = ""
+) -> Script | None:
     """Return the script that shows a finding; None where no short one can.
 
-    `outcome` is what the tool did in `scenario`, where `finding` was found.
+    `outcome` is what the tool did in `scenario`, where `finding` was found; `often` says how else.
     """
     figure = next((f for f in outcome.figures if _of(finding, f)), None)
     lost = {z.lost_at_s for z in scenario.scene.zones}
@@ -109,7 +111,7 @@ def script(tool: Tool, scenario: Scenario, outcome: Outcome, finding: Finding) -
         *_printed(scenario, outcome, finding, figure, lines),
     ]
     run = f"unshare -Urmn {'' if lost_at_s is None else _BOUND}python3 {name}"
-    head = _head(tool, scenario, outcome, finding, run)
+    head = _head(tool, scenario, outcome, finding, often, run)
     return Script(name, head + code + textwrap.indent("\n".join(body), "    ") + "\n")
 
 
@@ -133,10 +135,13 @@ def _plain(scenario: Scenario) -> bool:
     )
 
 
-def _head(tool: Tool, scenario: Scenario, outcome: Outcome, finding: Finding, run: str) -> str:
+def _head(
+    tool: Tool, scenario: Scenario, outcome: Outcome, finding: Finding, often: str, run: str
+) -> str:
     said = f"{tool.name} {outcome.version}, {scenario.says}: {finding.message}"
     if finding.looks_like and finding.looks_like not in said:
         said += f": {finding.looks_like}"
+    said += f"; {often}" if often else ""
     said = said.replace("\\", "/").replace('"', "'")
     lines = textwrap.wrap(f'"""{said}.', 98)
     lines += [f"SIMULATED counters, in namespaces of their own; found by wattcal {VERSION}:"]
@@ -186,7 +191,9 @@ def _printed(
         return
     claim, unit = figure.claim, figure.claim.unit
     power = true_power(scenario, claim)
-    says = f"{who}: {claim.field} says {{says}} {unit},"
+    nothing = figure.value is None
+    value = "{says}" if nothing else "{says:.3f}"
+    says = f"{who}: {claim.field} says {value} {unit},"
     yield from lines.says(claim)
     if claim.quantity == "duration_s":
         yield "true = t1_s - t0_s"
@@ -198,9 +205,9 @@ def _printed(
     else:
         yield f'print(f"{says} and there is no such counter")'
         return
-    error = "" if figure.value is None else ', f"{100 * (says / true - 1):+.1f} %"'
     yield f'print(f"{says}"'
-    yield f'      f" true {{true:.3f}} {unit}"{error})'
+    error = "" if nothing else ", {100 * (says / true - 1):+.1f} %"
+    yield f'      f" true {{true:.3f}} {unit}{error}")'
 
 
 def _knots(power: PowerProfile) -> str:

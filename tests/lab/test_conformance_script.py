@@ -126,7 +126,7 @@ def test_it_shows_what_the_lab_found(
         ["unshare", "-Urmn", sys.executable, Path(name).name],
         cwd=tmp_path, capture_output=True, text=True, timeout=60.0,
     )  # fmt: skip
-    said = re.search(r"cpu_energy says (\S+) J, true (\S+) J (\S+) %$", done.stdout)
+    said = re.search(r"cpu_energy says (\S+) J, true (\S+) J, (\S+) %$", done.stdout)
     assert said is not None, done.stderr
     says_j, true_j, error_pct = map(float, said.groups())
     assert error_pct == pytest.approx(100.0 * (says_j / true_j - 1.0), abs=0.06)
