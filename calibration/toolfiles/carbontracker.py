@@ -74,7 +74,6 @@ _STAMP: Final = re.compile(r"(\d{4}-\d\d-\d\d \d\d:\d\d:\d\d) - ")
 _UNREAD: Final = re.compile(r"lack of read-permissions|does not support retrieval of power")
 _MEANS: Final = re.compile(r"2\.4(\.\d+)*")
 """Versions that print the mean over devices: 2.4.7 read and run on counters of known power."""
-_HANDLERS: Final[Mapping[str, str]] = {"gpu": "NvidiaGPU"}
 
 _LEAST_EPOCH_S: Final = 3.0
 """The second of a round that began before it, the second between rounds, and a round of its own."""
@@ -172,9 +171,9 @@ def zones_only(devices: Sequence[str]) -> bool:
 
 def mode_of(devices: Mapping[str, Sequence[str]]) -> str:
     """Return the handlers behind the devices of each component, by the tool's names for them."""
-    handlers = {"cpu": "IntelCPU" if zones_only(devices.get("cpu", ())) else "GenericCPU"}
-    handlers |= _HANDLERS
-    return " + ".join(handlers[name] for name in handlers if name in devices)
+    cpu = "IntelCPU" if zones_only(devices.get("cpu", ())) else "GenericCPU"
+    handlers = {"cpu": cpu, "gpu": "NvidiaGPU"}
+    return " + ".join(handler for name, handler in handlers.items() if name in devices)
 
 
 def epochs(where: str, log: str) -> tuple[Epoch, ...]:
