@@ -9,7 +9,8 @@ tolerance.
 Uncertainty of a truth. The window of a tool begins somewhere between the instants before and after
 it was asked to begin, and ends likewise. Its true energy lies between that of the inner window and
 that of the outer one; a reported energy in this interval is right. Counters step in units and are
-renewed every 1 ms, GPUs every 100 ms: a renewal's worth of power is added at either edge.
+renewed every 1 ms, GPUs every 100 ms: a renewal's worth of power is added at either edge, and what
+a renewal came late by there where the computer had other work.
 """
 
 from __future__ import annotations
@@ -97,7 +98,8 @@ def _check(scenario: Scenario, outcome: Outcome, truth: Truth, figure: Figure) -
     edge_s = max(_RENEWAL_S[p] for p in figure.claim.parts)
     inner_j = truth.energy_j(power, window[1], window[2])
     outer_j = truth.energy_j(power, window[0], window[3])
-    slack_j = 2 * edge_s * max(power.powers_w)
+    late_s = truth.late_s(window[0], window[1]) + truth.late_s(window[2], window[3])
+    slack_j = (2 * edge_s + late_s) * max(power.powers_w)
     if figure.claim.quantity == "energy_j":
         return _bounded(figure, inner_j, outer_j, slack=slack_j)
     return _bounded(figure, inner_j / inner_s, inner_j / inner_s, slack=slack_j / inner_s)

@@ -32,6 +32,7 @@ from .profile import PowerProfile
 __all__ = ["Scene", "SceneZone", "Stage", "Truth"]
 
 PERIOD_NS: Final = 1_000_000
+_LATE_NS: Final = 3_000_000
 _START_LIMIT_S: Final = 15.0
 _GO: Final = "go"
 
@@ -84,12 +85,28 @@ def _profile(value: Mapping[str, Any]) -> PowerProfile:
 class Truth:
     """What the scene truly did, once it was played, on the clock CLOCK_MONOTONIC.
 
-    `began_ns` is when the stage was set, `go_ns` the time zero of the scene.
+    `began_ns` is when the stage was set, `go_ns` the time zero of the scene. `late_ns` are the
+    stretches, from one renewal of the counters to the next, that took longer than 3 ms because the
+    computer had other work.
     """
 
     scene: Scene
     began_ns: int
     go_ns: int
+    late_ns: tuple[tuple[int, int], ...] = ()
+
+    def late_s(self, start_ns: int, end_ns: int) -> float:
+        """Return how old a counter may have been that was read between two instants, s.
+
+        Nothing where renewals came in time. A renewal may be held up before or after it looks at
+        the clock, so that the stretch before a late one counts with it.
+        """
+        found = (
+            last - first
+            for first, last in self.late_ns
+            if first - PERIOD_NS <= end_ns and last + PERIOD_NS >= start_ns
+        )
+        return max(found, default=0) * 1e-9
 
     def energy_j(self, truth: PowerProfile, start_ns: int, end_ns: int) -> float:
         """Return the energy of one of the scene's profiles between two monotonic instants, J."""
@@ -150,7 +167,9 @@ class Stage:
         """
         self._wait(self.folder / "began.json", 1.0)
         began = json.loads((self.folder / "began.json").read_text(encoding="utf-8"))
-        return Truth(self.scene, int(began["began_ns"]), int(began["go_ns"]))
+        lines = (self.folder / "late").read_text(encoding="ascii").split("\n")[:-1]
+        late_ns = tuple((int(a), int(b)) for a, _, b in (line.partition(" ") for line in lines))
+        return Truth(self.scene, int(began["began_ns"]), int(began["go_ns"]), late_ns)
 
     def close(self) -> None:
         """End the process; what it wrote stays."""
@@ -199,11 +218,14 @@ def _play(folder: Path, parent: int) -> None:
     zones = [_ZonePlayer(folder / "sys", z) for z in scene.zones]
     state = NvmlState(folder / "gpus.bin", [g.describe() for g in scene.gpus])
     cards = [GpuReadings(g) for g in scene.gpus]
-    began_ns = due_ns = time.monotonic_ns()
+    began_ns = due_ns = now_ns = time.monotonic_ns()
     go_ns: int | None = None
     ready = False
+    late = (folder / "late").open("w", encoding="ascii", buffering=1)
     while os.getppid() == parent:
-        now_ns = time.monotonic_ns()
+        before_ns, now_ns = now_ns, time.monotonic_ns()
+        if now_ns - before_ns > _LATE_NS:
+            late.write(f"{before_ns} {now_ns}\n")
         if go_ns is None and (folder / _GO).exists():
             go_ns = now_ns
             _say(folder / "began.json", {"began_ns": began_ns, "go_ns": go_ns})

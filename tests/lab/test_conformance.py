@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
+import psutil
 import pytest
 from jsonschema import Draft202012Validator
 
@@ -23,7 +26,7 @@ from calibration.conformance.tools.tool import Reported, Run
 from calibration.errors import NotAvailable
 from calibration.simulation import namespace, nvml
 from calibration.simulation.profile import constant
-from calibration.simulation.stage import Truth
+from calibration.simulation.stage import Stage, Truth
 
 Require = Callable[[str, bool, str], None]
 SHORT = {s.name: s for s in scenarios(0.2)}
@@ -101,6 +104,32 @@ def test_what_the_edges_leave_open_is_right(value: float, right: bool) -> None:
     assert check.inside is right
 
 
+@pytest.mark.parametrize(
+    ("late_ms", "right"), [((1985, 2005), True), ((1000, 1020), False), ((2002, 2022), False)]
+)
+def test_a_late_renewal_at_an_edge_is_left_open_too(late_ms: tuple[int, int], right: bool) -> None:
+    """132 J are 0.8 J more than is right; a counter that is 20 ms old hides 1.3 J."""
+    first, last = (t * 1_000_000 for t in late_ms)
+    said = outcome(energy(132.0, "package"))
+    late = replace(said, truth=Truth(SHORT["two-sockets"].scene, 0, 0, ((first, last),)))
+    assert [c.inside for c in compare(SHORT["two-sockets"], said)] == [False]
+    assert [c.inside for c in compare(SHORT["two-sockets"], late)] == [right]
+
+
+def test_a_stage_remembers_when_it_was_late(tmp_path: Path) -> None:
+    with Stage(tmp_path / "s", SHORT["constant"].scene) as stage:
+        stage.go.touch()
+        before = stage.truth()
+        player = next(c for c in psutil.Process().children() if str(tmp_path / "s") in c.cmdline())
+        player.suspend()
+        time.sleep(0.05)
+        player.resume()
+        time.sleep(0.05)
+        after = stage.truth()
+    assert after.late_s(before.go_ns, before.go_ns + 10_000_000_000) >= 0.05
+    assert after.late_s(0, before.began_ns - 10_000_000) == 0.0
+
+
 def test_devices_that_do_not_exist_are_named() -> None:
     findings = judge(SHORT["two-sockets"], outcome(energy(80.0, "package", device=2)))
     assert [f.kind for f in findings] == ["extra_device"]
@@ -157,14 +186,24 @@ def test_what_cannot_be_played_says_so(place: Place, monkeypatch: pytest.MonkeyP
         play(FAKE, SHORT["permission-denied"], elsewhere, Path("unused"))
 
 
+def runs(pid: int) -> bool:
+    try:
+        return psutil.Process(pid).status() not in (psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD)
+    except psutil.NoSuchProcess:
+        return False
+
+
 def test_what_a_tool_leaves_running_ends_with_it(
     place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A helper that outlives its tool, as after a kill, neither holds up the lab nor survives."""
     monkeypatch.setenv("FAKE_DEFECTS", "helper")
     assert play(FAKE, SHORT["short-task"], place, tmp_path / "f").error is None
-    helper = Path("/proc", (tmp_path / "f/work/helper").read_text(), "stat")
-    assert not helper.exists() or helper.read_text().rpartition(")")[2].split()[0] in "ZX"
+    pid = int((tmp_path / "f/work/helper").read_text())
+    deadline = time.monotonic() + 10.0  # the kernel takes its time to end it
+    while runs(pid):
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
 
 
 def test_paths_are_injected_where_namespaces_are_forbidden(
