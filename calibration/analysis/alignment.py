@@ -23,7 +23,7 @@ import numpy.typing as npt
 
 from .energy import EnergyCurve, Pieces
 
-__all__ = ["Lag", "alignment_uncertainty", "estimate_lag", "power_slope"]
+__all__ = ["Lag", "alignment_uncertainty", "coarsen", "estimate_lag", "power_slope"]
 
 Floats = npt.NDArray[np.float64]
 _MOST_WINDOWS = 4000
@@ -84,7 +84,7 @@ def estimate_lag(meter: Pieces, estimator: Pieces, *, most_s: float | None = Non
 
 def _search(meter: Pieces, estimator: Pieces, most_s: float | None) -> tuple[Lag, float]:
     """Return the lag, and the share of the meter's variance that it leaves unexplained."""
-    start, end, power = _coarsen(meter)
+    start, end, power = coarsen(meter)
     curve = EnergyCurve(estimator)
     if start.size < 6 or not estimator.start_ns.size:
         return _none("fewer than six meter windows", start.size), 1.0
@@ -127,8 +127,8 @@ def _none(reason: str, n: int) -> Lag:
     return Lag(0.0, float("nan"), False, reason, float("nan"), n)
 
 
-def _coarsen(meter: Pieces) -> tuple[Floats, Floats, Floats]:
-    """Merge neighbouring meter windows so that at most a few thousand remain."""
+def coarsen(meter: Pieces) -> tuple[Floats, Floats, Floats]:
+    """Merge neighbouring meter windows, so that at most a few thousand remain: ns, ns, mean W."""
     times = max(1, -(-meter.start_ns.size // _MOST_WINDOWS))
     n = meter.start_ns.size // times
     first = np.arange(n) * times

@@ -9,13 +9,12 @@ an input's own edges clear, its lag is looked for in what is left.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 
-from .alignment import Lag, estimate_lag
+from .alignment import Lag, coarsen, estimate_lag
 from .energy import EnergyCurve, Pieces
 from .lagged import lag_matters, shift_ns_of
 
@@ -43,7 +42,8 @@ def joint_lags(meter: Pieces, inputs: Mapping[str, Pieces]) -> dict[str, Lag]:
     if len(inputs) < 2:
         return lags
     curves = {key: EnergyCurve(own) for key, own in inputs.items()}
-    power = meter.energy_j / meter.duration_s
+    start, end, power = coarsen(meter)
+    meter = Pieces(start.astype(np.int64), end.astype(np.int64), power, power)
     still = {key: _means(curve, meter, None) for key, curve in curves.items()}
     means = {key: _means(curve, meter, lags[key]) for key, curve in curves.items()}
     for _ in range(_MOST_SWEEPS):
@@ -53,7 +53,7 @@ def joint_lags(meter: Pieces, inputs: Mapping[str, Pieces]) -> dict[str, Lag]:
             tried = [(own, _clearing(power, own, others)) for own in (means[key], still[key])]
             own, taken_out = min(tried, key=lambda pair: _unexplained(power, *pair))
             if taken_out:
-                before, rest = lags[key], _without(meter, power, own, taken_out)
+                before, rest = lags[key], _without(meter, own, taken_out)
                 lags[key] = estimate_lag(rest, inputs[key])
                 means[key] = _means(curves[key], meter, lags[key])
                 moved |= _moved(before, lags[key])
@@ -109,16 +109,11 @@ def _seen(power: Floats, own: Floats, others: list[Floats]) -> npt.NDArray[np.bo
     return np.asarray(np.isfinite(np.sum([power, own, *others], axis=0)))
 
 
-def _without(meter: Pieces, power: Floats, own: Floats, others: list[Floats]) -> Pieces:
-    """Return the meter's pieces without the share of the others, where all were observed."""
+def _without(meter: Pieces, own: Floats, others: list[Floats]) -> Pieces:
+    """Return the meter's windows without the share of the others, where all were observed."""
+    power = meter.start_w
     seen = _seen(power, own, others)
     design = np.column_stack([np.ones(power.size), own, *others])[seen]
     gains = np.linalg.lstsq(design, power[seen], rcond=None)[0][2:]
-    share = design[:, 2:] @ gains
-    return replace(
-        meter,
-        start_ns=meter.start_ns[seen],
-        end_ns=meter.end_ns[seen],
-        start_w=meter.start_w[seen] - share,
-        end_w=meter.end_w[seen] - share,
-    )
+    rest = power[seen] - design[:, 2:] @ gains
+    return Pieces(meter.start_ns[seen], meter.end_ns[seen], rest, rest)
