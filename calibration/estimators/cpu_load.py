@@ -12,18 +12,28 @@ import math
 import os
 import time
 from collections.abc import Callable
+from pathlib import Path
+from typing import Final
 
-from ..errors import NotInstalled
+from ..errors import NotAvailable
 from ..instruments import Reading
 from ..recording.documents import ChannelInfo, Descriptor
 
-__all__ = ["CpuLoad"]
+__all__ = ["CpuLoad", "ProcStat"]
+
+_PROC_STAT: Final = Path("/proc/stat")
+_LINE: Final = 256
+_IRQ, _SOFTIRQ = 5, 6
 
 
 class CpuLoad:
     """The mean load of all cores, 0 to 1, since the reading before.
 
     `busy_s` returns the busy time of all cores together since the machine was started, s.
+
+    Raises:
+        NotAvailable: there is no /proc/stat.
+
     """
 
     since_previous = True
@@ -38,7 +48,11 @@ class CpuLoad:
         now_ns: Callable[[], int] = time.monotonic_ns,
     ) -> None:
         self.id, self.cadence_s, self._now_ns = id, cadence_s, now_ns
-        self._busy = busy_s or _psutil_busy()
+        self._file: ProcStat | None = None
+        if busy_s is None:
+            self._file = ProcStat()
+            busy_s = self._file.busy_s
+        self._busy = busy_s
         self._cores = cores or os.cpu_count() or 1
         self._tick_s = 1 / os.sysconf("SC_CLK_TCK")
         self._last_ns, self._last_busy_s = now_ns(), math.nan
@@ -49,7 +63,7 @@ class CpuLoad:
         return Descriptor(
             stream=self.id,
             role="estimator",
-            source="psutil.cpu_times",
+            source="/proc/stat",
             channels=(
                 ChannelInfo(
                     name="cpu_load",
@@ -82,7 +96,7 @@ class CpuLoad:
         t_request_ns = self._now_ns()
         try:
             busy_s = self._busy()
-        except OSError:
+        except (OSError, ValueError):
             busy_s = math.nan
         t_reply_ns = self._now_ns()
         available_s = self._cores * (t_reply_ns - self._last_ns) / 1e9
@@ -100,21 +114,38 @@ class CpuLoad:
         return Reading(t_request_ns, t_reply_ns, {"cpu_load": min(worked_s / available_s, 1.0)})
 
     def close(self) -> None:
-        """Do nothing: no file stays open."""
+        """Close the file."""
+        if self._file is not None:
+            self._file.close()
 
 
-def _psutil_busy() -> Callable[[], float]:
-    try:
-        import psutil
-    except ImportError:
-        raise NotInstalled(
-            "CPU load needs psutil, which is not installed: pip install 'wattcal[lab]'"
-        ) from None
+class ProcStat:
+    """The busy time of all cores in the first line of /proc/stat, s, read through an open file.
 
-    def busy_s() -> float:
-        t = psutil.cpu_times()
-        # Time of guests is part of user and nice already (proc(5), /proc/stat).
-        parts = (getattr(t, k, 0.0) for k in ("user", "nice", "system", "irq", "softirq"))
-        return float(sum(parts))
+    `cpu user nice system idle iowait irq softirq steal guest guest_nice`, in clock ticks; the time
+    of guests is part of user and nice already (proc(5)).
+    """
 
-    return busy_s
+    def __init__(self, path: Path = _PROC_STAT) -> None:
+        self._ticks_per_s = os.sysconf("SC_CLK_TCK")
+        try:
+            self.file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        except OSError as error:
+            raise NotAvailable(
+                f"Expected the CPU times in {path}; it cannot be read ({error.strerror}). They "
+                "need Linux, and /proc inside a container."
+            ) from None
+
+    def busy_s(self) -> float:
+        """Return the time that all cores together have worked since the machine was started, s."""
+        name, *ticks = os.pread(self.file, _LINE, 0).split(b"\n", 1)[0].split()
+        if name != b"cpu" or len(ticks) < _SOFTIRQ + 1:
+            raise ValueError("no line of CPU times")
+        busy = int(ticks[0]) + int(ticks[1]) + int(ticks[2])
+        return (busy + int(ticks[_IRQ]) + int(ticks[_SOFTIRQ])) / self._ticks_per_s
+
+    def close(self) -> None:
+        """Close the file; closing twice is harmless."""
+        if self.file >= 0:
+            os.close(self.file)
+            self.file = -1

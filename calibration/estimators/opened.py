@@ -25,7 +25,7 @@ ESTIMATORS: Final[Mapping[str, str]] = {
     "rapl": "energy counters of the processor (Linux powercap)",
     "rapl-perf": "the same counters through perf events",
     "nvml": "energy counters or power sensors of NVIDIA GPUs",
-    "cpu-load": "share of time that the cores were busy (psutil)",
+    "cpu-load": "share of time that the cores were busy (/proc/stat)",
     "codecarbon": "CodeCarbon, as it runs here, in a process of its own",
     "codecarbon-fallback": "the same, in whatever mode it has fallen back to",
     "carbontracker": "CarbonTracker, in a process and an environment of its own",

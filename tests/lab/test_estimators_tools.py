@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import psutil
 import pytest
 
 from calibration.errors import CalibrationError, EstimatorError, InputError, NotAvailable, WrongMode
@@ -22,6 +23,7 @@ from calibration.estimators import (
     RaplReader,
     open_estimator,
 )
+from calibration.estimators.cpu_load import ProcStat
 from calibration.instruments import Reading
 from calibration.simulation import nvml
 from calibration.simulation.gpu import A100, Gpu
@@ -259,6 +261,25 @@ def test_times_that_cannot_be_read_leave_a_gap_of_two_rows() -> None:
 
     load = CpuLoad(busy_s=busy_s, now_ns=lambda: next(instants), cores=4)
     assert [load.read().fault for _ in range(3)] == ["unreadable", "unreadable", None]
+
+
+def test_busy_time_is_that_of_psutil_and_a_line_of_another_kind_is_a_fault(tmp_path: Path) -> None:
+    t = psutil.cpu_times()
+    busy_s = t.user + t.nice + t.system + t.irq + t.softirq
+    here = ProcStat()
+    assert here.busy_s() == pytest.approx(busy_s, abs=0.5)
+    here.close()
+    here.close()
+    stat = tmp_path / "stat"
+    stat.write_text("cpu  100 20 30 4000 7 5 6 800 0 0\ncpu0 9 9 9 9 9 9 9 9 0 0\n")
+    made = ProcStat(stat)
+    assert made.busy_s() == pytest.approx(161 / os.sysconf("SC_CLK_TCK"))
+    load = CpuLoad(busy_s=made.busy_s, cores=2)
+    stat.write_text("intr 5\n")
+    assert load.read().fault == "unreadable"
+    made.close()
+    with pytest.raises(NotAvailable, match="Linux"):
+        ProcStat(tmp_path / "none")
 
 
 def test_cpu_load_of_this_machine_lies_between_0_and_1() -> None:
