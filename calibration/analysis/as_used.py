@@ -23,7 +23,7 @@ import numpy as np
 
 from .._profile.as_used import DURATIONS_S, duration_class, holds
 from .._profile.files import correct_file
-from ..errors import FitError, InputError, RunError
+from ..errors import CalibrationError, FitError, InputError, RunError
 from ..profile import Profile
 from ..recording.reader import Run
 from ..recording.tool_runs import read_tool_runs
@@ -138,7 +138,11 @@ def _entry(profile: Profile, files: Sequence[UsedFile]) -> dict[str, Any]:
     total = 0
     for used in files:
         total += len(used.windows)
-        answer = correct_file(profile, used.file, asserted=used.asserted, machine=None)
+        try:
+            answer = correct_file(profile, used.file, asserted=used.asserted, machine=None)
+        except CalibrationError as error:
+            refusals += [str(error)] * len(used.windows)
+            continue
         for given, window in zip(answer.rows, used.windows, strict=True):
             if given.refusal is not None:
                 refusals.append(given.refusal)

@@ -112,8 +112,9 @@ def _baseline(e: Evidence, threshold: float) -> Found:
 def _baseline_inside(e: Evidence, threshold: float) -> str:
     """Say whether idle, less what the inputs say of it, moves within a session."""
     sessions = np.array(e.points.session)
-    rest = e.points.reference_w
+    rest, what = e.points.reference_w, "idle power"
     if e.fitted is not None:
+        what = "what no input sees of the idle power"
         rest = rest - e.fitted.predict({k: e.points.inputs[k].value for k in e.inputs})
     for session in dict.fromkeys(e.points.session):
         own = sessions == session
@@ -125,9 +126,8 @@ def _baseline_inside(e: Evidence, threshold: float) -> str:
         u = float(np.max(e.points.reference_u_w[idle]))
         if moved > max(threshold * reach, 3 * math.sqrt(2) * u):
             return (
-                f"idle power moves by {moved:.3g} W within session {session} "
-                f"({100 * moved / reach:.0f} % of its power range); something that no input sees "
-                "changed its state."
+                f"{what} moves by {moved:.3g} W within session {session} "
+                f"({100 * moved / reach:.0f} % of its power range); something changed its state."
             )
     return ""
 

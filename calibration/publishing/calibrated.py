@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Literal
@@ -104,6 +104,7 @@ def calibrate_run(
     folder.mkdir(parents=True, exist_ok=True)
     write_points(points, folder / POINTS)
     profiles = {}
+    used: list[str] = []
     for fit in fits:
         if fit.verdict == "refused":
             continue
@@ -121,8 +122,9 @@ def calibrate_run(
         )
         write_profile(document, path)
         profiles[name] = path
+        used += as_used_sentences(name, document["calibration"]["validation"].get("as_used", ()))
     found = Calibrated(run, points, comparison, tuple(fits), failed, profiles, folder / PAGE)
-    write_page(_page(found), found.page)
+    write_page(_page(found, used), found.page)
     return found
 
 
@@ -132,7 +134,25 @@ def _behind(run: Run, name: str) -> list[Descriptor]:
     return [d for d in run.descriptors.values() if d.role == "meter" or d.stream == stream]
 
 
-def _page(found: Calibrated) -> Page:
+def as_used_sentences(name: str, entries: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Say what a profile makes of the files that tools wrote by themselves."""
+    said = []
+    for entry in entries:
+        begin = f"{name}: the file of {entry['tool']}, as its users run it"
+        if entry["reason"]:
+            said.append(f"{begin}, is not offered this profile: {entry['reason']}")
+            continue
+        spans = [
+            f"{d['duration_s']} s: off by {d['max_abs_pct']:.2g} % at most, "
+            f"{d['coverage_95_pct']:g} % of {d['n']} inside the interval"
+            for d in entry["durations"]
+        ]
+        if spans:
+            said.append(f"{begin}, corrected: {'; '.join(spans)}")
+    return said
+
+
+def _page(found: Calibrated, used: Sequence[str]) -> Page:
     run, setup = found.run, found.run.start.setup
     good = [f.inputs[0] for f in found.fits if f.verdict == "correction"]
     others = [f.inputs[0] for f in found.fits if f.verdict != "correction"]
@@ -156,7 +176,7 @@ def _page(found: Calibrated) -> Page:
            for d in run.descriptors.values()},
         "versions": ", ".join(f"{k} {v}" for k, v in run.start.versions.items()),
     }  # fmt: skip
-    notes = [*found.points.notes, *(f"{k}: {why}" for k, why in found.failed.items())]
+    notes = [*found.points.notes, *used, *(f"{k}: {why}" for k, why in found.failed.items())]
     return Page(
         title=f"Calibration of {setup.get('machine') or 'a machine'}",
         data_kind=run.start.data_kind,

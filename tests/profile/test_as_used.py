@@ -29,6 +29,7 @@ from calibration.bench.used_tools import UsedTool
 from calibration.cli import main
 from calibration.errors import NotAvailable, RunError
 from calibration.plans import PlanStep, find_plan
+from calibration.publishing.calibrated import as_used_sentences
 from calibration.recording.documents import ChannelInfo, Descriptor, Step
 from calibration.recording.reader import read_run
 from calibration.recording.tool_runs import ToolRun, Window, read_tool_runs, write_tool_runs
@@ -313,6 +314,22 @@ def test_what_is_judged_is_the_file_alone(
     (entry,) = judge_as_used(profile, [used(seen, other)])
     assert (entry["refused"], entry["passed"], entry["durations"]) == (6, False, [])
     assert "tracking_mode" in entry["reason"]
+    # A file that lacks the column is of no use to the profile either.
+    other.write_text(made["honest file"].read_text().replace(",cpu_energy,", ",cpu_energies,"))
+    (entry,) = judge_as_used(profile, [used(seen, other)])
+    assert (entry["refused"], entry["passed"]) == (6, False)
+    assert "cpu_energy" in entry["reason"]
+
+
+def test_the_page_of_a_calibration_says_what_became_of_a_tools_own_file(
+    made: Mapping[str, Path],
+) -> None:
+    (good,) = as_used_sentences("codecarbon_cpu", [stated(made["honest"])])
+    assert good.startswith("codecarbon_cpu: the file of codecarbon, as its users run it, corrected")
+    assert "30 s: off by" in good
+    assert "100 % of 2 inside the interval" in good
+    (bad,) = as_used_sentences("codecarbon_cpu", [stated(made["halved"])])
+    assert "is not offered this profile: of 2 runs" in bad
 
 
 def test_what_lies_above_idle_is_compared_with_what_lies_above_idle(
