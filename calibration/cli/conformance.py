@@ -14,7 +14,7 @@ from ..errors import InputError, NotAvailable
 from .help import Help
 from .needs_lab import needs_lab
 
-__all__ = ["register"]
+__all__ = ["register", "results_text"]
 
 _CONFORMANCE = """\
 Run an energy tool as it comes from PyPI against simulated counters of exactly
@@ -85,7 +85,7 @@ def _run(arguments: argparse.Namespace) -> int:
     if arguments.json:
         print_json(results)
     else:
-        print(_text(results))
+        print(results_text(results))
     return 0
 
 
@@ -110,7 +110,8 @@ def _put(path: Path, text: str) -> None:
     os.replace(temporary, path)
 
 
-def _text(results: dict[str, Any]) -> str:
+def results_text(results: dict[str, Any]) -> str:
+    """Return the table of a campaign, then its defects, a line each."""
     import textwrap
 
     from .output import table

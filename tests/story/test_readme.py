@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
@@ -10,6 +11,9 @@ import sys
 from pathlib import Path
 
 import pytest
+from jsonschema import Draft202012Validator
+
+from calibration.cli.conformance import results_text
 
 ROOT = Path(__file__).resolve().parents[2]
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```", re.MULTILINE | re.DOTALL)
@@ -46,3 +50,21 @@ def test_no_machine_speaks_in_the_readme() -> None:
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     assert str(Path.home()) not in text
     assert not re.search(r"/(work|home)/\w", text)
+
+
+def test_the_table_of_tools_is_that_of_the_published_campaign() -> None:
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    (folder,) = re.findall(r"\]\((datasets/conformance-[\d-]+)/report\.md\)", text)
+    results = json.loads((ROOT / folder / "results.json").read_text(encoding="utf-8"))
+    schema = ROOT / "calibration" / "schema" / "conformance-1.0.json"
+    Draft202012Validator(json.loads(schema.read_text(encoding="utf-8"))).validate(results)
+    printed = [line.rstrip() for line in results_text(results).splitlines()]
+    (table,) = re.findall(r"```text\n(scenario .*?)```", text, re.DOTALL)
+    shown = [line.rstrip() for line in table.splitlines()]
+    assert len(shown) > 8
+    assert [line for line in shown if line not in printed] == []
+    assert f"All {len(results['scenarios'])} scenarios" in text
+    for defect in results["defects"]:
+        if defect["script"]:
+            script = ROOT / folder / defect["script"]["name"]
+            assert script.read_text(encoding="utf-8") == defect["script"]["text"]
