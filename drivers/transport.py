@@ -12,6 +12,7 @@ one: both mean the same here, the port is gone.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import select
@@ -170,7 +171,12 @@ class SerialTransport:
 
         """
         try:
-            self._port.write(data)
+            sent = 0
+            if self._fd is not None:
+                with contextlib.suppress(BlockingIOError):
+                    sent = os.write(self._fd, data)
+            if sent < len(data):  # a line that takes no more for now: pyserial waits for it
+                self._port.write(data[sent:])
         except _pyserial().SerialTimeoutException:
             raise Timeout(
                 f"{self.name} took no bytes for {_WRITE_S:g} s; check the cable and flow control."

@@ -39,6 +39,7 @@ class StreamWriter:
         self.fault_counts: dict[str, int] = {}
         self._path = path
         self._names = tuple(c.name for c in descriptor.channels)
+        self._known = frozenset(self._names)
         self._streamed = descriptor.arrival == "streamed"
         self._windows = windows
         self._disk = threading.Lock()  # one thread writes; taken before the guard, never inside
@@ -72,13 +73,16 @@ class StreamWriter:
             RunError: a value belongs to no channel, or the disk has refused for too long.
 
         """
-        if not values.keys() <= set(self._names):
-            strange = ", ".join(sorted(values.keys() - set(self._names)))
+        if not values.keys() <= self._known:
+            strange = ", ".join(sorted(values.keys() - self._known))
             raise RunError(
                 f"Stream {self.descriptor.stream} has the channels {', '.join(self._names)}; "
                 f"got a value for {strange}."
             )
-        row = tuple(_finite(values.get(name)) for name in self._names)
+        row: list[float | None] = []
+        for name in self._names:
+            value = values.get(name)
+            row.append(None if value is None or not math.isfinite(value) else float(value))
         if fault is None and None in row:
             fault = "missing"
         window = (window_ns,) if self._windows else ()
@@ -269,7 +273,3 @@ def _sparse(texts: Mapping[int, str], n: int) -> pa.Array:
     column = np.full(n, None, dtype=object)
     column[list(texts)] = list(texts.values())
     return pa.array(column, pa.string())
-
-
-def _finite(value: float | None) -> float | None:
-    return None if value is None or not math.isfinite(value) else float(value)

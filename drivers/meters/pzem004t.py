@@ -32,6 +32,7 @@ Quirks
 
 from __future__ import annotations
 
+import struct
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -118,11 +119,17 @@ _TABLE: Final = (
     (8, 1, _channel("power_factor", "1", Fraction(1, 100), _ONE_PERCENT, 0.0, 1.0)),
 )
 CHANNELS: Final = tuple(channel for _, _, channel in _TABLE)
+# The same as bare numbers: name, first register, registers (low word first), scale.
+_PLACES: Final = tuple(
+    (channel.name, first, width, channel.scale.numerator, channel.scale.denominator)
+    for first, width, channel in _TABLE
+)
 # Rated current in A: the PZEM-014 has a shunt inside, the others a transformer.
 VARIANTS: Final[Mapping[str, float]] = {"pzem-004t": 100.0, "pzem-014": 10.0, "pzem-016": 100.0}
 _RATED_V: Final = 230.0
 _BLOCK: Final = 10
 _BLOCK_WITHOUT_ALARM: Final = 9
+_REGISTERS: Final = struct.Struct(f">{_BLOCK_WITHOUT_ALARM}H")  # the alarm is no channel
 
 # A frame whose checksum fits and whose mains is none belongs to nobody: it becomes a fault.
 # Wider than the rated range in voltage, so that a high mains (240 V + 10 %) is not thrown away.
@@ -147,11 +154,11 @@ def decode(block: bytes) -> dict[str, float]:
         Implausible: the voltage or the frequency is none of a mains.
 
     """
-    words = [int.from_bytes(block[i : i + 2], "big") for i in range(0, len(block), 2)]
+    words = _REGISTERS.unpack_from(block)
     values = {}
-    for first, width, channel in _TABLE:
-        raw = sum(words[first + i] << (16 * i) for i in range(width))
-        values[channel.name] = raw * channel.scale.numerator / channel.scale.denominator
+    for name, first, width, numerator, denominator in _PLACES:
+        raw = words[first] if width == 1 else words[first] | words[first + 1] << 16
+        values[name] = raw * numerator / denominator
     for name, (low, high) in _PLAUSIBLE.items():
         if not low <= values[name] <= high:
             raise Implausible(f"Expected {name} from {low:g} to {high:g}; got {values[name]:g}.")
