@@ -30,8 +30,9 @@ Quirks
   the end, where this driver has it.
 - The clock wraps every 1.024 ms, 20.48 frames. A gap is known only modulo 1.024 ms unless the host
   clock says more: the driver takes the arrival to count the periods and says `desync`. A loss of
-  exactly 512 frames (25.6 ms) leaves no trace in the stream; the arrival betrays it within two
-  seconds. 41 lost frames look like a step of 52 µs, which is taken for a gap.
+  512 frames (25.6 ms), of 471 (a step of 48 µs), or of 512 more than either leaves no trace in the
+  stream; the arrival betrays it within two seconds, once five have passed. 41 lost frames look like
+  a step of 52 µs, which is taken for a gap.
 - A host that stalls for two seconds between records makes the device reset itself.
 - Records and frames have no checksum: the records are read twice and must agree. Of a frame the
   fixed bits, the order of the sensors and the step of the clock are checked; 14 % of replaced bytes

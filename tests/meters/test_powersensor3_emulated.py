@@ -98,14 +98,22 @@ def test_without_a_pair_in_use_it_is_refused() -> None:
 
 
 def test_frames_lost_on_the_way_are_a_fault() -> None:
-    """A queue of 600 frames, and a host that looks away for a tenth of a second."""
-    with PowerSensor3Emulator(60.0, queue_bytes=18 * 600) as emulator:
-        with open_meter_at(emulator) as meter:
-            meter.start()
-            read_for(meter, 1000)
-            emulator.stall(0.15)
-            blocks = read_for(meter, 8000)
-        assert emulator.instrument.lost_frames > 0
+    """A queue of 600 frames, and a host that looks away for a tenth of a second.
+
+    Losses of 0 and of 471 frames modulo 512 leave the step of the clock as it is (the driver's
+    docstring); how many are lost is chance, and such a one says nothing here.
+    """
+    for _ in range(3):
+        with PowerSensor3Emulator(60.0, queue_bytes=18 * 600) as emulator:
+            with open_meter_at(emulator) as meter:
+                meter.start()
+                read_for(meter, 1000)
+                emulator.stall(0.15)
+                blocks = read_for(meter, 8000)
+            lost = emulator.instrument.lost_frames
+        assert lost > 0
+        if lost % 512 not in (0, 471):
+            break
     assert "desync" in [f for b in blocks for f in b.faults]
     ticks = np.concatenate([b.device_ticks for b in blocks])
     assert np.diff(ticks).min() > 0
