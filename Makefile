@@ -19,6 +19,10 @@ test: install  ## everything that CI runs
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/python -m pytest
+
+.PHONY: test-parallel
+test-parallel: install  ## the same three at a time, in 9 minutes; what times itself may fail on a busy computer
 	$(BIN)/python -m pytest --numprocesses 3 --dist loadfile -m "not alone"
 	$(BIN)/python -m pytest -m alone
 
